@@ -1,0 +1,3 @@
+//! The `redis-ambassador` binary.
+
+fn main() {}
