@@ -1,1 +1,16 @@
-//! redis-ambassador: makes a replication group look like one plain Redis on localhost.
+//! redis-ambassador: makes a replication group look like one plain Redis on `localhost:6379`.
+//!
+//! The modules, from top to bottom; each uses only those below it (`tests/layers.rs` keeps it so).
+
+pub mod admin;
+pub mod ambassador;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod control;
+pub mod local;
+pub mod resp;
+pub mod settings;
+pub mod stats;
+pub mod topology;
+pub mod worker;

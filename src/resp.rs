@@ -1,0 +1,1 @@
+//! RESP framing on the hot path.

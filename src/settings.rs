@@ -1,0 +1,161 @@
+//! What the configuration means once everything is resolved; the rest of the program asks only this.
+//!
+//! How it was written, layered and checked is the business of `config`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the process was told, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where applications connect. Never empty.
+    pub listen: Vec<Listen>,
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// The admin HTTP listener; `None` when it is switched off.
+    pub admin: Option<SocketAddr>,
+    /// The replication group behind the ambassador.
+    pub upstream: Upstream,
+    /// How reads are spread.
+    pub reads: Reads,
+    /// The bounds within which clients and links live.
+    pub limits: Limits,
+    /// How the process speaks of itself.
+    pub log: Log,
+    /// The user's changes to the command table.
+    pub commands: Vec<CommandOverride>,
+    /// Commands that are refused by default (SHUTDOWN, REPLICAOF ...) go to the master instead.
+    pub allow_dangerous: bool,
+    /// How long SIGTERM waits for what is in flight before it closes what is left.
+    pub drain_timeout: Duration,
+}
+
+/// A place where applications connect.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+/// The nodes of the replication group, and how to reach them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The master.
+    pub master: NodeAddress,
+    /// The replicas; when `discover_replicas` is set, this list is only what the user named (it is empty).
+    pub replicas: Vec<NodeAddress>,
+    /// Find the replicas from the master's own `INFO replication` (true when no replica is named).
+    pub discover_replicas: bool,
+    /// ACL user of the ambassador's own connections; `None`: the default user.
+    pub username: Option<String>,
+    /// Password of the ambassador's own connections.
+    pub password: Option<String>,
+    /// Bound on a TCP connect with its handshake.
+    pub connect_timeout: Duration,
+    /// Bound on the reply to a command that is not a blocking one; zero: none.
+    pub reply_timeout: Duration,
+    /// How often each node is asked for its role, offset and health.
+    pub probe_interval: Duration,
+    /// A probe not answered within this makes its node unusable.
+    pub probe_timeout: Duration,
+    /// A replica whose link to the master is down longer than this gets no reads.
+    pub max_link_down: Duration,
+    /// A replica further behind the master than this many bytes gets no reads.
+    pub max_lag_bytes: u64,
+    /// Shared links per worker, node, database, RESP version and user.
+    pub links_per_node: usize,
+    /// Warm own connections kept per worker for MULTI, blocking commands and subscriptions.
+    pub warm_leases: usize,
+    /// The most own connections at one time per worker.
+    pub max_leases: usize,
+    /// How long a link or warm lease may stay unused before it is closed.
+    pub idle_timeout: Duration,
+}
+
+/// A node as it was named, resolved to addresses when it is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeAddress {
+    /// Host name, IPv4 or IPv6 address (without brackets).
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Share of reads relative to other replicas; 0 = none. 100 unless told otherwise.
+    pub weight: u32,
+}
+
+/// Which nodes may serve reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadPolicy {
+    /// Replicas; the master only when no replica is usable.
+    ReplicasFirst,
+    /// Replicas; an error when none is usable.
+    ReplicasOnly,
+    /// Master and replicas alike.
+    Any,
+    /// The master only.
+    MasterOnly,
+}
+
+/// How reads are spread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reads {
+    /// Which nodes may serve them.
+    pub policy: ReadPolicy,
+    /// How many other nodes a failed read is sent to before the client sees the error.
+    pub retries: u32,
+}
+
+/// Bounds; each has a metric that counts how often it was hit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients connected at one time, over all workers.
+    pub clients: usize,
+    /// Bytes of replies held for a client that does not read them; beyond it the client is closed.
+    pub client_output: usize,
+    /// Bytes of requests of one client that are unanswered before the ambassador stops reading from it.
+    pub client_pipeline: usize,
+    /// Bytes of buffers over all workers; beyond it the client that asks for more is closed.
+    pub buffers: usize,
+    /// The longest bulk string in a request (Redis: `proto-max-bulk-len`, 512 MiB).
+    pub bulk: usize,
+    /// The most arguments of one command (Redis: 1,048,576).
+    pub arguments: usize,
+    /// A client that has sent nothing for this long is closed; zero: never.
+    pub idle: Duration,
+    /// A client that began a request and did not complete it within this is closed; zero: never.
+    pub request: Duration,
+    /// How long a command waits for a node that is not connected yet, before it gets an error.
+    pub hold: Duration,
+}
+
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How the process speaks of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Line format.
+    pub format: LogFormat,
+    /// A `tracing` filter, such as `info` or `redis_ambassador::control=debug`.
+    pub filter: String,
+}
+
+/// A change to the command table that the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandOverride {
+    /// Command name in lower case; a subcommand as `container|sub`.
+    pub name: String,
+    /// Its class, when it changes.
+    pub class: Option<crate::commands::Class>,
+    /// Positions of its keys (first, last, step), when they change.
+    pub keys: Option<crate::commands::KeyRange>,
+}

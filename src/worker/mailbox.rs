@@ -1,0 +1,67 @@
+//! What the rest of the process tells a worker, and what a worker tells back.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use mio::Waker;
+
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+use crate::topology::{NodeId, Topology};
+
+/// A message to a worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// A client accepted over TCP; non-blocking already.
+    Tcp(std::net::TcpStream),
+    /// A client accepted over a Unix socket; non-blocking already.
+    Unix(std::os::unix::net::UnixStream),
+    /// The group changed.
+    Topology(Arc<Topology>),
+    /// The configuration changed.
+    Settings(Arc<Settings>),
+    /// Finish what is in flight, close clients as they fall idle, stop after the given time at the latest.
+    Drain(Duration),
+}
+
+/// Something a worker saw that the control plane should look at now rather than at its next probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// A connection to the node broke or could not be made.
+    Lost(NodeId),
+    /// The node answered READONLY, LOADING, MASTERDOWN or the like.
+    Refused(NodeId),
+    /// A command of class read was answered READONLY: its class is wrong. Lower-case name.
+    NotARead(String),
+}
+
+/// The rest of the process's end of a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    /// Its counters.
+    pub stats: Arc<WorkerStats>,
+    sender: Sender<Mail>,
+    waker: Arc<Waker>,
+}
+
+impl WorkerHandle {
+    /// A handle whose messages arrive at the other end of `sender`, after a wake-up by `waker`.
+    pub fn new(stats: Arc<WorkerStats>, sender: Sender<Mail>, waker: Arc<Waker>) -> Self {
+        WorkerHandle { stats, sender, waker }
+    }
+
+    /// Sends a message and wakes the worker. False when the worker has ended.
+    pub fn send(&self, mail: Mail) -> bool {
+        self.sender.send(mail).is_ok() && self.waker.wake().is_ok()
+    }
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Messages.
+    pub mail: Receiver<Mail>,
+    /// Where hints go; full means that the control plane is looking already.
+    pub hints: tokio::sync::mpsc::Sender<Hint>,
+}
