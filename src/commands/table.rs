@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Class, KeyRange};
 
 /// Names longer than this are no command of any server; they are classified as unknown.
-pub const MAX_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// How the ambassador treats a command beyond sending it to a node of its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -1,0 +1,123 @@
+//! Inline commands: a line of words, as telnet and health checks send it.
+//!
+//! The quoting rules are those of `sdssplitargs` in Redis's sds.c.
+
+/// Quotes do not balance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InlineError;
+
+/// The words of one line (without its line end).
+pub fn split_inline(line: &[u8]) -> Result<Vec<Vec<u8>>, InlineError> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
+            return Ok(words);
+        }
+        let (word, after) = word(rest)?;
+        words.push(word);
+        rest = after;
+    }
+}
+
+fn word(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), InlineError> {
+    let mut word = Vec::new();
+    while let [first, after @ ..] = rest {
+        match first {
+            b'"' => return quoted(after, word),
+            b'\'' => return single_quoted(after, word),
+            blank if blank.is_ascii_whitespace() || *blank == 0x0b || *blank == 0 => {
+                return Ok((word, after));
+            }
+            other => word.push(*other),
+        }
+        rest = after;
+    }
+    Ok((word, rest))
+}
+
+fn quoted(mut rest: &[u8], mut word: Vec<u8>) -> Result<(Vec<u8>, &[u8]), InlineError> {
+    loop {
+        rest = match rest {
+            [b'\\', b'x', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                word.push(hex(*high) * 16 + hex(*low));
+                after
+            }
+            [b'\\', escaped, after @ ..] => {
+                word.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 0x08,
+                    b'a' => 0x07,
+                    other => *other,
+                });
+                after
+            }
+            [b'"', after @ ..] => return closed(word, after),
+            [other, after @ ..] => {
+                word.push(*other);
+                after
+            }
+            [] => return Err(InlineError),
+        }
+    }
+}
+
+fn single_quoted(mut rest: &[u8], mut word: Vec<u8>) -> Result<(Vec<u8>, &[u8]), InlineError> {
+    loop {
+        rest = match rest {
+            [b'\\', b'\'', after @ ..] => {
+                word.push(b'\'');
+                after
+            }
+            [b'\'', after @ ..] => return closed(word, after),
+            [other, after @ ..] => {
+                word.push(*other);
+                after
+            }
+            [] => return Err(InlineError),
+        }
+    }
+}
+
+/// A closing quote must be followed by a blank or by nothing.
+fn closed(word: Vec<u8>, after: &[u8]) -> Result<(Vec<u8>, &[u8]), InlineError> {
+    match after.first() {
+        Some(next) if !next.is_ascii_whitespace() => Err(InlineError),
+        _ => Ok((word, after)),
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit - b'A' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InlineError, split_inline};
+
+    #[test]
+    fn splits_like_redis() {
+        let cases: [(&[u8], Result<&[&[u8]], InlineError>); 9] = [
+            (b"PING", Ok(&[b"PING"])),
+            (b"  SET  a   b ", Ok(&[b"SET", b"a", b"b"])),
+            (b"", Ok(&[])),
+            (b"SET a \"b c\"", Ok(&[b"SET", b"a", b"b c"])),
+            (b"SET a \"\\x41\\n\\\"\"", Ok(&[b"SET", b"a", b"A\n\""])),
+            (b"SET a 'it\\'s'", Ok(&[b"SET", b"a", b"it's"])),
+            (b"SET a \"b", Err(InlineError)),
+            (b"SET a \"b\"c", Err(InlineError)),
+            (b"SET a ''", Ok(&[b"SET", b"a", b""])),
+        ];
+        for (line, expected) in cases {
+            let expected = expected.map(|words| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>());
+            assert_eq!(split_inline(line), expected, "{line:?}");
+        }
+    }
+}
