@@ -1,0 +1,54 @@
+# The front doors of this project; `make` alone lists them. What a door needs and the machine lacks is installed.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint unit table clients image bench generate servers cargo
+
+# A cargo that rustup has just installed is not on every shell's PATH yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+ARGS ?=
+
+help: ## this list
+	@printf 'make TARGET\n\n'
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '  %-9s %s\n' $$name "$$what"; done
+
+run: cargo ## a private master with two replicas and the ambassador before them, on port 6379 (ARGS='--replicas 3')
+	@scripts/install-packages 'cc=gcc,libc6-dev' 'redis-server|valkey-server=redis-server'
+	@cargo build --release --locked --quiet
+	@exec target/release/redis-ambassador local $(ARGS)
+
+test: ## everything that CI runs: servers, table, lint, unit, clients, image
+	@scripts/test
+
+lint: ## format, clippy, documentation
+	@scripts/test prepare lint
+
+unit: ## unit, property and integration tests on real servers
+	@scripts/test prepare servers unit
+
+table: ## is config/commands.toml what the servers say
+	@scripts/test prepare servers table
+
+clients: ## applications in redis-py, ioredis, node-redis and Rust, direct and through the ambassador
+	@scripts/test prepare servers clients
+
+image: ## the container image and the pod, by podman
+	@scripts/test prepare image
+
+bench: cargo ## beside other proxies, interleaved; writes benches/RESULTS.md (ARGS='--only ...')
+	@scripts/install-packages 'cc=gcc,libc6-dev' python3=python3,python3-venv
+	@scripts/install-servers
+	@scripts/install-peers
+	@cargo bench --locked --bench compare -- $(ARGS)
+
+generate: ## config/commands.toml, from the servers' COMMAND and config/judgement.toml
+	@scripts/install-packages python3=python3
+	@scripts/generate-commands
+
+servers: ## Redis 7.0, Redis 8.0 and Valkey 8.1 below .cache/servers
+	@scripts/install-servers
+
+cargo:
+	@command -v cargo >/dev/null || { \
+		echo 'cargo not found: install Rust 1.95 or newer, see https://rustup.rs'; exit 1; }
