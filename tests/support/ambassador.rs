@@ -1,6 +1,5 @@
 //! The ambassador's own binary as a process: started with arguments, asked over its ports, ended by its pid.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -249,9 +248,7 @@ impl Drop for Ambassador {
         let _ = self.child.wait();
         if std::thread::panicking() {
             // The test has failed: what the ambassador said belongs to the failure.
-            let mut said = String::new();
-            let _ = write!(said, "--- the ambassador's log ---\n{}", self.log());
-            eprintln!("{said}");
+            eprintln!("--- the ambassador's log ---\n{}", self.log());
         }
     }
 }
