@@ -99,10 +99,7 @@ impl Ambassador {
         let end = std::time::Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be asked") {
-                panic!(
-                    "the ambassador ended with {status} before it was ready:\n{}",
-                    self.log()
-                );
+                panic!("the ambassador ended with {status} before it was ready");
             }
             let answer = self.try_admin_get("/ready");
             if matches!(answer, Ok((200, _))) {
@@ -149,23 +146,15 @@ impl Ambassador {
     /// A new client connection.
     #[track_caller]
     pub fn client(&self) -> Client {
-        Client::try_connect(self.port).unwrap_or_else(|error| {
-            panic!(
-                "the ambassador takes no connection: {error}; its log:\n{}",
-                self.log()
-            )
-        })
+        Client::try_connect(self.port)
+            .unwrap_or_else(|error| panic!("the ambassador takes no connection: {error}"))
     }
 
     /// Status and body of a GET on the admin port.
     #[track_caller]
     pub fn admin_get(&self, path: &str) -> (u16, String) {
-        self.try_admin_get(path).unwrap_or_else(|error| {
-            panic!(
-                "GET {path} failed: {error}; the ambassador's log:\n{}",
-                self.log()
-            )
-        })
+        self.try_admin_get(path)
+            .unwrap_or_else(|error| panic!("GET {path} failed: {error}"))
     }
 
     /// Status and body of a GET on the admin port.
@@ -176,12 +165,8 @@ impl Ambassador {
     /// Status and body of a POST without a body on the admin port.
     #[track_caller]
     pub fn admin_post(&self, path: &str) -> (u16, String) {
-        self.admin_request("POST", path).unwrap_or_else(|error| {
-            panic!(
-                "POST {path} failed: {error}; the ambassador's log:\n{}",
-                self.log()
-            )
-        })
+        self.admin_request("POST", path)
+            .unwrap_or_else(|error| panic!("POST {path} failed: {error}"))
     }
 
     fn admin_request(&self, method: &str, path: &str) -> io::Result<(u16, String)> {
