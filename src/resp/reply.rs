@@ -46,7 +46,7 @@ impl ReplyScanner {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scanned, ReplyError> {
         let mut at = 0;
         if self.owed == 0 {
-            if bytes.len() < HEAD && memchr::memchr(b'\n', bytes).is_none() {
+            if bytes.len() < HEAD && line_end(bytes).is_none() {
                 return Ok(Scanned {
                     taken: 0,
                     complete: false,
@@ -68,13 +68,14 @@ impl ReplyScanner {
                 self.skip = 0;
                 self.owed -= 1;
             } else if self.line {
-                let Some(end) = memchr::memchr(b'\n', &bytes[at..]) else {
+                let Some(end) = line_end(&bytes[at..]) else {
+                    // A CR at the end may be half of the line's end: it is shown again.
                     return Ok(Scanned {
-                        taken: bytes.len(),
+                        taken: bytes.len() - usize::from(bytes[at..].last() == Some(&b'\r')),
                         complete: false,
                     });
                 };
-                at += end + 1;
+                at += end;
                 self.line = false;
                 self.owed -= 1;
             } else {
@@ -141,6 +142,14 @@ impl ReplyScanner {
         self.owed = owed.ok_or(ReplyError)?;
         Ok(Some(taken))
     }
+}
+
+/// The bytes up to the first CR LF and with it. A bare LF ends no line: clients read on behind it, and a module may
+/// send one (`RM_ReplyWithSimpleString` in module.c passes its text as it is).
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes)
+        .find(|lf| *lf > 0 && bytes[*lf - 1] == b'\r')
+        .map(|lf| lf + 1)
 }
 
 /// The integer of a length line and the bytes it takes with its type byte.
@@ -222,6 +231,22 @@ mod tests {
                     "{reply:?} by {piece}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_ends_no_line() {
+        let reply = b"*2\r\n+two\nlines\r\n-\n\r\r\n";
+        for cut in 0..reply.len() {
+            let mut scanner = ReplyScanner::default();
+            let first = scanner.scan(&reply[..cut]).expect("valid");
+            assert!(!first.complete, "{cut}");
+            let rest = [&reply[first.taken..], b"+next\r\n"].concat();
+            let found = scanner.scan(&rest).expect("valid");
+            assert!(
+                found.complete && first.taken + found.taken == reply.len(),
+                "{cut}"
+            );
         }
     }
 
