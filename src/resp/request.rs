@@ -11,6 +11,9 @@ use super::number;
 /// Redis's `PROTO_INLINE_MAX_SIZE`: the longest inline request, and the longest wait for a length line.
 const MAX_LINE: usize = 64 * 1024;
 
+/// What follows every length and every argument.
+const LINE_END: &[u8; 2] = b"\r\n";
+
 /// What a request may be at most.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -205,6 +208,7 @@ impl RequestScanner {
 /// The rest of a request whose bytes are passed on as they come: arguments to go, bytes to skip.
 #[derive(Debug, Clone, Default)]
 pub struct Passage {
+    /// Bytes of an argument and its line end still to come.
     skip: usize,
     left: usize,
     line: Line,
@@ -222,11 +226,19 @@ impl Passage {
     pub fn advance(&mut self, bytes: &[u8], bounds: Bounds) -> Result<(usize, bool), ProtocolError> {
         let mut at = 0;
         loop {
-            let skipped = self.skip.min(bytes.len() - at);
+            let content = self.skip.saturating_sub(LINE_END.len());
+            let skipped = content.min(bytes.len() - at);
             self.skip -= skipped;
             at += skipped;
-            if self.skip > 0 {
-                return Ok((at, false));
+            while self.skip > 0 {
+                let Some(byte) = bytes.get(at) else {
+                    return Ok((at, false));
+                };
+                if *byte != LINE_END[LINE_END.len() - self.skip] {
+                    return Err(ProtocolError::ExpectedLineEnd);
+                }
+                self.skip -= 1;
+                at += 1;
             }
             if self.left == 0 {
                 return Ok((at, true));
@@ -234,14 +246,18 @@ impl Passage {
             let Some(byte) = bytes.get(at) else {
                 return Ok((at, false));
             };
+            if self.line.len == 0 && *byte != b'$' {
+                return Err(ProtocolError::ExpectedDollar(*byte));
+            }
             at += 1;
+            let after_cr = self.line.bytes[..self.line.len].ends_with(b"\r");
             *self
                 .line
                 .bytes
                 .get_mut(self.line.len)
                 .ok_or(ProtocolError::BigBulkCount)? = *byte;
             self.line.len += 1;
-            if *byte == b'\n' {
+            if *byte == b'\n' || after_cr {
                 let (len, _) = length_line(
                     &self.line.bytes[..self.line.len],
                     0,
@@ -249,16 +265,13 @@ impl Passage {
                     ProtocolError::BulkLength,
                 )?
                 .ok_or(ProtocolError::ExpectedLineEnd)?;
-                if self.line.bytes[0] != b'$' {
-                    return Err(ProtocolError::ExpectedDollar(self.line.bytes[0]));
-                }
                 let len = usize::try_from(len)
                     .ok()
                     .filter(|len| *len <= bounds.bulk)
                     .ok_or(ProtocolError::BulkLength)?;
                 self.line.len = 0;
                 self.left -= 1;
-                self.skip = len + 2;
+                self.skip = len + LINE_END.len();
             }
         }
     }
@@ -408,6 +421,32 @@ mod tests {
                 }
                 assert_eq!(seen + taken, bytes.len(), "kept {kept}, pieces of {piece}");
             }
+        }
+    }
+
+    #[test]
+    fn a_passage_is_as_strict_as_the_scanner() {
+        let cases: [(&[u8], ProtocolError); 4] = [
+            (b"$1\r\nab", ProtocolError::ExpectedLineEnd),
+            (b"$1\r\na\rb", ProtocolError::ExpectedLineEnd),
+            (b"$1\rx", ProtocolError::ExpectedLineEnd),
+            (b":", ProtocolError::ExpectedDollar(b':')),
+        ];
+        for (rest, error) in cases {
+            let mut scanner = RequestScanner::default();
+            assert_eq!(scanner.scan(b"*1\r\n", BOUNDS), Ok(Step::Incomplete));
+            let mut passage = scanner.passage();
+            let (last, before) = rest.split_last().expect("not empty");
+            for byte in before {
+                assert!(
+                    passage
+                        .advance(&[*byte], BOUNDS)
+                        .is_ok_and(|(taken, complete)| taken == 1 && !complete)
+                );
+            }
+            let found = passage.advance(&[*last], BOUNDS);
+            assert_eq!(found, Err(error), "{rest:?}");
+            assert_eq!(scanner.passage().advance(rest, BOUNDS), Err(error), "{rest:?}");
         }
     }
 
