@@ -11,7 +11,11 @@ pub fn split_inline(line: &[u8]) -> Result<Vec<Vec<u8>>, InlineError> {
     let mut words = Vec::new();
     let mut rest = line;
     loop {
-        rest = rest.trim_ascii_start();
+        while let [blank, after @ ..] = rest
+            && is_space(*blank)
+        {
+            rest = after;
+        }
         if rest.is_empty() {
             return Ok(words);
         }
@@ -27,9 +31,8 @@ fn word(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), InlineError> {
         match first {
             b'"' => return quoted(after, word),
             b'\'' => return single_quoted(after, word),
-            blank if blank.is_ascii_whitespace() || *blank == 0x0b || *blank == 0 => {
-                return Ok((word, after));
-            }
+            // Redis takes VT and FF for blanks around words and not within them.
+            b' ' | b'\n' | b'\r' | b'\t' | 0 => return Ok((word, after)),
             other => word.push(*other),
         }
         rest = after;
@@ -85,9 +88,14 @@ fn single_quoted(mut rest: &[u8], mut word: Vec<u8>) -> Result<(Vec<u8>, &[u8]),
 /// A closing quote must be followed by a blank or by nothing.
 fn closed(word: Vec<u8>, after: &[u8]) -> Result<(Vec<u8>, &[u8]), InlineError> {
     match after.first() {
-        Some(next) if !next.is_ascii_whitespace() => Err(InlineError),
+        Some(next) if !is_space(*next) => Err(InlineError),
         _ => Ok((word, after)),
     }
+}
+
+/// C's `isspace`, to which VT belongs as well; and NUL, which ends Redis's strings.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b || byte == 0
 }
 
 fn hex(digit: u8) -> u8 {
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn splits_like_redis() {
-        let cases: [(&[u8], Result<&[&[u8]], InlineError>); 9] = [
+        let cases: [(&[u8], Result<&[&[u8]], InlineError>); 13] = [
             (b"PING", Ok(&[b"PING"])),
             (b"  SET  a   b ", Ok(&[b"SET", b"a", b"b"])),
             (b"", Ok(&[])),
@@ -113,6 +121,10 @@ mod tests {
             (b"SET a 'it\\'s'", Ok(&[b"SET", b"a", b"it's"])),
             (b"SET a \"b", Err(InlineError)),
             (b"SET a \"b\"c", Err(InlineError)),
+            (b"\x0bSET a \x0c b\x0b", Ok(&[b"SET", b"a", b"b\x0b"])),
+            (b"SET a\x0bb", Ok(&[b"SET", b"a\x0bb"])),
+            (b"SET a\x0cb", Ok(&[b"SET", b"a\x0cb"])),
+            (b"SET 'a'\x0bb", Ok(&[b"SET", b"a", b"b"])),
             (b"SET a ''", Ok(&[b"SET", b"a", b""])),
         ];
         for (line, expected) in cases {
