@@ -69,10 +69,9 @@ fn damaged_replies_never_panic_and_end_where_the_oracle_says_unless_explained() 
             let shown = Bytes(rest.to_vec());
             match (&ours, &theirs) {
                 (Scan::Complete(ours), Verdict::Complete(theirs)) => {
-                    prop_assert_eq!(ours, theirs, "{:?}", shown)
+                    prop_assert_eq!(ours, theirs, "{:?}", shown);
                 }
-                (Scan::Incomplete, Verdict::Incomplete) => break,
-                (Scan::Refused(_), Verdict::Refused(_)) => break,
+                (Scan::Incomplete, Verdict::Incomplete) | (Scan::Refused(_), Verdict::Refused(_)) => break,
                 (Scan::Incomplete, _) if is_short(rest) => break,
                 (Scan::Refused(at), _) => {
                     prop_assert!(

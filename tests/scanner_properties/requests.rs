@@ -263,9 +263,8 @@ fn fed(pieces: &[&[u8]]) -> Fed {
     Fed { found, error: None }
 }
 
-/// Scans the first `kept` bytes and lets the others pass in pieces: how many bytes were scanned, and where the
-/// request ended, if it did. Nothing when the scanner has not begun with it or has its end.
-#[expect(clippy::type_complexity, reason = "a pair for one match")]
+/// Scans the first `kept` bytes and lets what was not looked at pass in pieces: `kept`, and where the request
+/// ended, if it did. Nothing when the scanner has not begun with it or has its end.
 fn passed(
     stream: &[u8],
     kept: usize,
@@ -275,10 +274,10 @@ fn passed(
     if scanner.scan(&stream[..kept], BOUNDS) != Ok(Step::Incomplete) || scanner.position() == 0 {
         return None;
     }
-    let scanned = scanner.position();
+    let start = scanner.position();
     let mut passage = scanner.passage();
-    let mut end = scanned;
-    for piece in pieces(&stream[scanned..], cuts) {
+    let mut end = start;
+    for piece in pieces(&stream[start..], cuts) {
         match passage.advance(piece, BOUNDS) {
             Err(error) => return Some((kept, Err(error))),
             Ok((taken, complete)) => {
