@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands as _, Client, RedisResult, Value, cmd};
+use redis::{AsyncCommands as _, AsyncConnectionConfig, Client, RedisResult, Value, cmd};
 
 use crate::transcript::Transcript;
 
@@ -15,7 +15,7 @@ pub fn run(client: &Client, transcript: &mut Transcript) -> RedisResult<()> {
         .enable_all()
         .build()
         .expect("a runtime with two threads starts");
-    let mut connection = runtime.block_on(client.get_multiplexed_async_connection())?;
+    let mut connection = runtime.block_on(connect(client))?;
     runtime.block_on(twenty_tasks(&connection, transcript))?;
     // Each try is a whole round trip on the shared connection; waiting between tries is the transcript's.
     transcript.settle(
@@ -37,6 +37,16 @@ pub fn run(client: &Client, transcript: &mut Transcript) -> RedisResult<()> {
     );
     runtime.block_on(publish_subscribe(client, transcript))?;
     runtime.block_on(pipelines(&mut connection, transcript))
+}
+
+/// The library gives up on a reply after half a second, which a busy test machine takes for itself at times.
+async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
+    let patient = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(10)))
+        .set_response_timeout(Some(Duration::from_secs(10)));
+    client
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await
 }
 
 async fn get(connection: &mut MultiplexedConnection, key: &str) -> RedisResult<Value> {
@@ -67,7 +77,7 @@ async fn twenty_tasks(connection: &MultiplexedConnection, transcript: &Transcrip
 
 async fn publish_subscribe(client: &Client, transcript: &Transcript) -> RedisResult<()> {
     let mut subscriber = client.get_async_pubsub().await?;
-    let mut publisher = client.get_multiplexed_async_connection().await?;
+    let mut publisher = connect(client).await?;
     subscriber.subscribe("async-news").await?;
     let mut receivers = Vec::new();
     for number in 0..20 {
