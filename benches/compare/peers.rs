@@ -191,8 +191,10 @@ impl Running {
             }
             Twemproxy => {
                 let file = config(include_str!("../peers/nutcracker.yml"), "yml")?;
-                // Debian's build would log below /var/log.
-                words(&format!("-c {file} -o {name}.own.log -a 127.0.0.1 -s {admin}"))
+                // Debian's build would log below /var/log; above level 4 it looks up the peer's name for every request.
+                words(&format!(
+                    "-c {file} -v 4 -o {name}.own.log -a 127.0.0.1 -s {admin}"
+                ))
             }
             Envoy => {
                 let file = config(include_str!("../peers/envoy.yaml"), "yaml")?;
