@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::replies::Replies;
 use super::stats::Histogram;
 use super::workload::{Keys, Workload};
 
@@ -40,11 +41,7 @@ pub(crate) struct Load<'a> {
 
 struct Client {
     stream: TcpStream,
-    /// The requests on the way, oldest first: key, and whether it is a SET.
-    owed: Vec<(usize, bool)>,
-    /// How many of `owed` have been answered, and how many bytes of the next reply have come.
-    answered: usize,
-    matched: usize,
+    replies: Replies,
     output: Vec<u8>,
     written: usize,
     sent_at: Instant,
@@ -70,9 +67,7 @@ impl<'a> Load<'a> {
                 .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
             clients.push(Client {
                 stream,
-                owed: Vec::with_capacity(workload.pipeline),
-                answered: 0,
-                matched: 0,
+                replies: Replies::with_capacity(workload.pipeline),
                 output: Vec::new(),
                 written: 0,
                 sent_at: Instant::now(),
@@ -136,11 +131,7 @@ impl<'a> Load<'a> {
     pub(crate) fn drain(mut self) -> Result<(), Box<dyn Error>> {
         self.sending = false;
         let mut ignored = Histogram::new();
-        while self
-            .clients
-            .iter()
-            .any(|client| client.answered < client.owed.len())
-        {
+        while self.clients.iter().any(|client| !client.replies.are_complete()) {
             self.drive(Instant::now() + Duration::from_millis(1), &mut ignored)?;
         }
         Ok(())
@@ -165,10 +156,8 @@ impl<'a> Load<'a> {
                 if client.receive(self.keys, &mut self.buffer)? {
                     let now = Instant::now();
                     let took = (now - client.sent_at).as_nanos() as u64;
-                    latencies.record(took, client.owed.len() as u64);
+                    latencies.record(took, client.replies.clear());
                     self.last_reply = now;
-                    client.owed.clear();
-                    client.answered = 0;
                     if self.sending {
                         client.send(self.workload, self.keys, now)?;
                     }
@@ -178,7 +167,7 @@ impl<'a> Load<'a> {
                 let waiting = self
                     .clients
                     .iter()
-                    .filter(|client| client.answered < client.owed.len())
+                    .filter(|client| !client.replies.are_complete())
                     .count();
                 return Err(format!("no reply for {SILENCE_LIMIT:?}; {waiting} clients are waiting").into());
             }
@@ -195,7 +184,7 @@ impl Client {
             let set = workload.sets(self.asked);
             let key = self.random_key(keys.count());
             self.output.extend_from_slice(keys.request(key, set));
-            self.owed.push((key, set));
+            self.replies.owe(key, set);
             self.asked += 1;
         }
         self.sent_at = now;
@@ -215,7 +204,7 @@ impl Client {
 
     /// Reads what is there; true when this completed the batch.
     fn receive(&mut self, keys: &Keys, buffer: &mut [u8]) -> Result<bool, Box<dyn Error>> {
-        let before = self.answered;
+        let mut received = false;
         loop {
             let count = match self.stream.read(buffer) {
                 Ok(0) => return Err("the connection was closed".into()),
@@ -223,35 +212,14 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(format!("a read failed: {error}").into()),
             };
-            self.compare(keys, &buffer[..count])?;
+            self.replies.compare(keys, &buffer[..count])?;
+            received = true;
             // Readiness is edge-triggered: what comes after a short read raises a new event.
             if count < buffer.len() {
                 break;
             }
         }
-        Ok(self.answered > before && self.answered == self.owed.len())
-    }
-
-    /// Counts the replies in `bytes`; an error at the first byte that is not the one expected.
-    fn compare(&mut self, keys: &Keys, mut bytes: &[u8]) -> Result<(), Box<dyn Error>> {
-        while !bytes.is_empty() {
-            let Some(&(key, set)) = self.owed.get(self.answered) else {
-                return Err(format!("a reply that nobody asked for: {}", beginning(bytes)).into());
-            };
-            let expected = &keys.reply(key, set)[self.matched..];
-            let length = expected.len().min(bytes.len());
-            if bytes[..length] != expected[..length] {
-                let (got, wanted) = (beginning(bytes), beginning(expected));
-                return Err(format!("wrong reply for key {key}: got {got}, expected {wanted}").into());
-            }
-            bytes = &bytes[length..];
-            self.matched += length;
-            if length == expected.len() {
-                self.matched = 0;
-                self.answered += 1;
-            }
-        }
-        Ok(())
+        Ok(received && self.replies.are_complete())
     }
 
     /// xorshift64: cheap, and the same sequence in every run.
@@ -261,8 +229,4 @@ impl Client {
         self.random ^= self.random << 17;
         ((self.random >> 32) as usize * count) >> 32
     }
-}
-
-fn beginning(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(80)]))
 }

@@ -19,6 +19,7 @@ mod load;
 mod peers;
 mod process;
 mod redis;
+mod replies;
 mod report;
 mod results;
 mod stats;
@@ -92,6 +93,11 @@ fn workload(name: &str) -> Result<Workload, String> {
 }
 
 fn main() {
+    // `cargo test --benches` runs this too, without any argument: five minutes of load are not what it means.
+    if std::env::args().len() == 1 {
+        eprintln!("compare: this is a benchmark; it runs by: cargo bench --bench compare");
+        return;
+    }
     if let Err(error) = run(&Arguments::parse_from(arguments())) {
         eprintln!("compare: {error}");
         std::process::exit(1);
@@ -115,6 +121,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     } else {
         arguments.workload.clone()
     };
+    // Read before we are the load ourselves.
+    let load_average = report::load_average();
     let directory = tempfile::Builder::new().prefix("ambassador-bench-").tempdir()?;
 
     let bench = Bench::start(arguments, full, directory.path())?;
@@ -131,8 +139,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         bench.idle(&mut results.once)?;
     }
 
-    let bars = bars::reached(&results);
+    let mut bars = bars::reached(&results);
+    if !full {
+        bars.retain(|bar| bar.verdict() != bars::Verdict::NotMeasured);
+    }
     let run = Run {
+        load_average,
         command: command_line(),
         rounds,
         seconds,
@@ -346,11 +358,12 @@ fn arguments() -> impl Iterator<Item = String> {
     std::env::args().filter(|argument| argument != "--bench")
 }
 
-/// This run as a person would type it.
+/// This run as a person would type it; of a path only the name, for it is of this machine.
 fn command_line() -> String {
-    let given: Vec<String> = arguments().skip(1).collect();
+    let name = |argument: String| argument.rsplit('/').next().unwrap_or_default().to_owned();
+    let given: Vec<String> = arguments().skip(1).map(name).collect();
     if given.is_empty() {
         return "make bench".to_owned();
     }
-    format!("cargo bench --bench compare -- {}", given.join(" "))
+    format!("make bench ARGS='{}'", given.join(" "))
 }

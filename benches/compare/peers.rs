@@ -80,9 +80,10 @@ impl Binaries {
         Self {
             redis: redis
                 .or_else(|| private.exists().then_some(private))
-                .or_else(|| on_path("redis-server")),
-            ambassador: ambassador.unwrap_or_else(|| env!("CARGO_BIN_EXE_redis-ambassador").into()),
-            peers: cache.join("peers/bin"),
+                .or_else(|| on_path("redis-server"))
+                .map(absolute),
+            ambassador: ambassador.map_or_else(|| env!("CARGO_BIN_EXE_redis-ambassador").into(), absolute),
+            peers: absolute(cache.join("peers/bin")),
         }
     }
 
@@ -130,6 +131,11 @@ fn version_in(text: &str) -> Option<String> {
                 .is_some_and(|numbers| numbers.split('.').count() == 3)
     });
     versions.next().map(str::to_owned)
+}
+
+/// Children run in a directory of their own, where a relative path means something else.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

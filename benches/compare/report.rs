@@ -15,6 +15,8 @@ pub(crate) struct Run {
     pub(crate) rounds: usize,
     pub(crate) seconds: f64,
     pub(crate) missing: Vec<String>,
+    /// What else the machine was doing when the run began.
+    pub(crate) load_average: String,
 }
 
 pub(crate) fn markdown(results: &Results, bars: &[Reached], run: &Run) -> String {
@@ -65,6 +67,10 @@ fn machine(results: &Results, run: &Run) -> String {
             "- {} interleaved rounds; in each, every contender gets every workload for {} s; one thread each; \
              the load generator, the proxy and Redis share the machine",
             run.rounds, run.seconds
+        ),
+        format!(
+            "- Load average of the machine before the run: {}",
+            run.load_average
         ),
         "- Left out: predixy is in no package registry".to_owned(),
     ];
@@ -204,6 +210,15 @@ fn cpu_model() -> String {
         .find(|line| line.starts_with("model name"))
         .and_then(|line| line.split_once(": "));
     model.map_or("unknown CPU".to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+/// Runnable threads over the last minute; figures of a busy machine are no figures.
+pub(crate) fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_ascii_whitespace()
+        .next()
+        .unwrap_or("unknown")
+        .to_owned()
 }
 
 /// The first line that a command says; `unknown` when it cannot be run.
