@@ -337,12 +337,10 @@ impl Resolver<'_> {
 
     fn problem(&mut self, key: &str, expected: String) {
         let Given { raw, origin } = self.layers.given(key);
-        let secret = key == "upstream.password" || matches!(raw, Raw::Text(text) if text.contains('@'));
-        let value = if secret {
-            "\"***\"".to_owned()
-        } else {
-            raw.to_string()
-        };
+        // An address with an @ may be a URL with a password.
+        let written = raw.to_string();
+        let secret = key == "upstream.password" || written.contains('@');
+        let value = if secret { "\"***\"".to_owned() } else { written };
         let origin = Some(origin.clone());
         self.problems.push(Problem {
             origin,
