@@ -41,7 +41,8 @@ fn exchange(address: SocketAddr) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, BOUND)?;
     stream.set_write_timeout(Some(BOUND))?;
     // HTTP/1.0: the answer ends with the connection, and is never in chunks.
-    write!(stream, "GET /ready HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let request = format!("GET /ready HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     while answer.len() < MAX_ANSWER {
