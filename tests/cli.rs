@@ -1,5 +1,7 @@
 //! The command line: what each subcommand prints and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
