@@ -3,7 +3,9 @@
 //! Layers: the defaults of `config/ambassador.toml` < file < environment < arguments. Loading has no effect beyond
 //! reading the files that are named, so the same sources can be loaded again. Every problem is reported at once.
 
+mod addresses;
 mod layers;
+mod overrides;
 mod problem;
 mod raw;
 mod resolve;
@@ -14,7 +16,6 @@ use std::path::PathBuf;
 
 pub use problem::{Errors, Origin, Problem};
 
-use crate::commands::CommandOverride;
 use crate::settings::Settings;
 
 /// The environment variable that names the configuration file.
@@ -140,19 +141,5 @@ impl Resolved {
             let _ = writeln!(text, "{assignment:COLUMN$} # {}{note}", value.origin);
         }
         text
-    }
-}
-
-/// A `[commands]` entry as TOML writes its value.
-fn print_override(change: &CommandOverride) -> String {
-    let class = change.class.map(|class| format!("\"{}\"", class.name()));
-    let keys = change
-        .keys
-        .map(|keys| format!("keys = [{}, {}, {}]", keys.first, keys.last, keys.step));
-    match (class, keys) {
-        (Some(class), None) => class,
-        (None, Some(keys)) => format!("{{ {keys} }}"),
-        (Some(class), Some(keys)) => format!("{{ class = {class}, {keys} }}"),
-        (None, None) => "{}".to_owned(),
     }
 }

@@ -6,12 +6,23 @@
 /// Names longer than this are no command of any server; they are never found.
 pub(super) const MAX_NAME: usize = 64;
 
+/// A key says every byte of a name of up to this many; what is longer is compared as a whole too.
+const WHOLE: usize = 16;
+
 /// The map.
 #[derive(Debug, Clone)]
 pub(super) struct Names<T> {
     entries: Vec<(Box<[u8]>, T)>,
-    /// Position in `entries` plus one, 0 where nothing is; a power of two, at most half full, linear probing.
-    buckets: Vec<u32>,
+    /// A power of two, at most half full, linear probing.
+    buckets: Vec<Bucket>,
+}
+
+/// What a lookup compares stands in the bucket itself, so that it reads one place of memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    key: Key,
+    /// Position in `entries` plus one; 0: the bucket is empty.
+    entry: u32,
 }
 
 impl<T> Default for Names<T> {
@@ -43,10 +54,9 @@ impl<T> Names<T> {
             *present = value;
             return;
         }
-        self.entries
-            .push((name.to_ascii_lowercase().into_bytes().into(), value));
+        self.entries.push((name.as_bytes().into(), value));
         if self.entries.len() * 2 > self.buckets.len() {
-            self.buckets = vec![0; (self.entries.len() * 4).next_power_of_two()];
+            self.buckets = vec![Bucket::default(); (self.entries.len() * 4).next_power_of_two()];
             (0..self.entries.len()).for_each(|position| self.link(position));
         } else {
             self.link(self.entries.len() - 1);
@@ -66,45 +76,98 @@ impl<T> Names<T> {
         if name.len() > MAX_NAME || self.buckets.is_empty() {
             return None;
         }
+        let key = Key::of(name);
         let mask = self.buckets.len() - 1;
-        let mut bucket = hash(name) & mask;
+        let mut at = key.hash() & mask;
         // Ends: at least half of the buckets are empty.
         loop {
-            let position = (self.buckets[bucket] as usize).checked_sub(1)?;
-            if self.entries[position].0.eq_ignore_ascii_case(name) {
+            let bucket = &self.buckets[at];
+            let position = (bucket.entry as usize).checked_sub(1)?;
+            let whole = name.len() <= WHOLE || self.entries[position].0.eq_ignore_ascii_case(name);
+            if bucket.key == key && whole {
                 return Some(position);
             }
-            bucket = (bucket + 1) & mask;
+            at = (at + 1) & mask;
         }
     }
 
     fn link(&mut self, position: usize) {
+        let key = Key::of(&self.entries[position].0);
         let mask = self.buckets.len() - 1;
-        let mut bucket = hash(&self.entries[position].0) & mask;
-        while self.buckets[bucket] != 0 {
-            bucket = (bucket + 1) & mask;
+        let mut at = key.hash() & mask;
+        while self.buckets[at].entry != 0 {
+            at = (at + 1) & mask;
         }
-        self.buckets[bucket] = position as u32 + 1;
+        self.buckets[at] = Bucket {
+            key,
+            entry: position as u32 + 1,
+        };
     }
 }
 
-/// Eight letters at a time, with the bit that tells upper from lower case set; what that joins beside letters
-/// (`@` and the grave accent) is told apart by the comparison.
-#[inline]
-fn hash(name: &[u8]) -> usize {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut state = name.len() as u64;
-    for part in name.chunks(8) {
-        let word = part
-            .iter()
-            .fold(0u64, |word, byte| word << 8 | u64::from(byte | 0x20));
-        state = (state.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+/// A name's length, its first and its last eight bytes in lower case: all there is of a name of up to 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Key {
+    length: u32,
+    first: u64,
+    last: u64,
+}
+
+impl Key {
+    #[inline]
+    fn of(name: &[u8]) -> Key {
+        let length = name.len() as u32;
+        if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+            let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+            return Key {
+                length,
+                first: lower(first),
+                last: lower(last),
+            };
+        }
+        // Pieces that overlap where they must: with the length they still say every byte.
+        let first = match (name.first_chunk(), name.last_chunk(), name) {
+            (Some(first), Some(last), _) => {
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+            }
+            (_, _, [first, .., last]) => {
+                u64::from(*first) << 16 | u64::from(name[name.len() / 2]) << 8 | u64::from(*last)
+            }
+            (_, _, [only]) => u64::from(*only),
+            (_, _, []) => 0,
+        };
+        Key {
+            length,
+            first: lower(first),
+            last: 0,
+        }
     }
-    (state >> 32) as usize
+
+    #[inline]
+    fn hash(self) -> usize {
+        const FACTORS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
+        let mixed = self.first.wrapping_mul(FACTORS[0]) ^ self.last.wrapping_mul(FACTORS[1]).rotate_left(32);
+        ((mixed ^ u64::from(self.length)).wrapping_mul(FACTORS[0]) >> 32) as usize
+    }
+}
+
+/// Eight bytes at once: sets the bit that tells upper from lower case in those that are `A` to `Z`, and in no other.
+#[inline]
+fn lower(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x80 * EACH;
+    let low_bits = word & !TOP;
+    // The top bit of each byte: whether the byte's other bits are at least `A`, and more than `Z`.
+    let from_a = low_bits + (0x80 - u64::from(b'A')) * EACH;
+    let beyond_z = low_bits + (0x7f - u64::from(b'Z')) * EACH;
+    let upper = from_a & !beyond_z & !word & TOP;
+    word | upper >> 2
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -141,5 +204,38 @@ mod tests {
         names.insert("GET", 2);
         assert_eq!(names.get(b"Get"), Some(&2));
         assert_eq!(names.values().count(), 1);
+    }
+
+    /// Bytes that a careless fold would mix up: the neighbours of letters, and letters with other bits set.
+    fn odd_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop::sample::select(b"aAzZ@`[{|\x00 \xc1\xe1\xff".to_vec());
+        prop::collection::vec(byte, 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn two_names_are_one_exactly_when_only_case_differs(
+            one in odd_bytes(),
+            other in odd_bytes(),
+            flips in prop::collection::vec(any::<bool>(), 20),
+        ) {
+            let same = |one: &[u8], other: &[u8]| {
+                let keys = Key::of(one) == Key::of(other);
+                keys && (one.len() <= WHOLE || one.eq_ignore_ascii_case(other))
+            };
+            prop_assert_eq!(same(&one, &other), one.eq_ignore_ascii_case(&other));
+            let flip = |(byte, flip): (&u8, &bool)| {
+                if *flip { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() }
+            };
+            let flipped: Vec<u8> = one.iter().zip(&flips).map(flip).collect();
+            prop_assert!(same(&one, &flipped));
+            let mut cut = one.clone();
+            prop_assert!(cut.pop().is_none() || !same(&one, &cut));
+            for position in 0..one.len() {
+                let mut changed = one.clone();
+                changed[position] ^= 0x11;
+                prop_assert_eq!(same(&one, &changed), one.eq_ignore_ascii_case(&changed));
+            }
+        }
     }
 }
