@@ -3,9 +3,16 @@
 //! Layers: the embedded `config/commands.toml` < the master's own `COMMAND` < the user's `[commands]`.
 //! Looking a command up allocates nothing.
 
+mod embedded;
+mod explain;
+mod names;
+mod overrides;
+mod server;
 mod table;
 
-pub use table::{Command, Handling, Table};
+pub use explain::Explanation;
+pub use overrides::{CommandOverride, OverrideError};
+pub use table::{Command, Handling, Layer, Table};
 
 /// What a command is to the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +53,17 @@ impl Class {
         Class::Pubsub,
         Class::Stream,
         Class::Session,
+        Class::Script,
+        Class::Refused,
+    ];
+
+    /// The classes that `[commands]` may give. The others belong to commands whose state the ambassador keeps.
+    pub const OVERRIDES: [Class; 7] = [
+        Class::Read,
+        Class::Write,
+        Class::Master,
+        Class::Any,
+        Class::Blocking,
         Class::Script,
         Class::Refused,
     ];

@@ -2,9 +2,12 @@
 //!
 //! How it was written, layered and checked is the business of `config`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::commands::CommandOverride;
 
 /// Everything the process was told, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,16 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket's path.
     Unix(PathBuf),
+}
+
+/// As the configuration writes it.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => address.fmt(f),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// The nodes of the replication group, and how to reach them.
@@ -86,6 +99,25 @@ pub struct NodeAddress {
     pub weight: u32,
 }
 
+impl NodeAddress {
+    /// Names the same host and port; the weight does not matter.
+    pub fn is_same_place(&self, other: &NodeAddress) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host) && self.port == other.port
+    }
+}
+
+/// `host:port`, an IPv6 address in brackets.
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NodeAddress { host, port, .. } = self;
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
+    }
+}
+
 /// Which nodes may serve reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadPolicy {
@@ -97,6 +129,31 @@ pub enum ReadPolicy {
     Any,
     /// The master only.
     MasterOnly,
+}
+
+impl ReadPolicy {
+    /// Every policy.
+    pub const ALL: [ReadPolicy; 4] = [
+        ReadPolicy::ReplicasFirst,
+        ReadPolicy::ReplicasOnly,
+        ReadPolicy::Any,
+        ReadPolicy::MasterOnly,
+    ];
+
+    /// The word used in config and documentation.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadPolicy::ReplicasFirst => "replicas-first",
+            ReadPolicy::ReplicasOnly => "replicas-only",
+            ReadPolicy::Any => "any",
+            ReadPolicy::MasterOnly => "master-only",
+        }
+    }
+
+    /// The policy of that name.
+    pub fn from_name(name: &str) -> Option<ReadPolicy> {
+        ReadPolicy::ALL.into_iter().find(|policy| policy.name() == name)
+    }
 }
 
 /// How reads are spread.
@@ -147,15 +204,4 @@ pub struct Log {
     pub format: LogFormat,
     /// A `tracing` filter, such as `info` or `redis_ambassador::control=debug`.
     pub filter: String,
-}
-
-/// A change to the command table that the user asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandOverride {
-    /// Command name in lower case; a subcommand as `container|sub`.
-    pub name: String,
-    /// Its class, when it changes.
-    pub class: Option<crate::commands::Class>,
-    /// Positions of its keys (first, last, step), when they change.
-    pub keys: Option<crate::commands::KeyRange>,
 }

@@ -1,11 +1,7 @@
 //! The table itself: from a command's name (and subcommand) to what the router must know of it.
 
-use std::collections::HashMap;
-
+use super::names::{MAX_NAME, Names};
 use super::{Class, KeyRange};
-
-/// Names longer than this are no command of any server; they are classified as unknown.
-const MAX_NAME: usize = 64;
 
 /// How the ambassador treats a command beyond sending it to a node of its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -60,58 +56,187 @@ pub struct Command {
     pub why: String,
 }
 
-/// From names to commands. Cheap to share, never changed in place.
-#[derive(Debug, Clone, Default)]
-pub struct Table {
-    commands: HashMap<Box<[u8]>, Entry>,
+impl Command {
+    /// The class of one request: `arguments` are all of its arguments, the name first. Differs from the entry's
+    /// class only for a command that waits when an option says so.
+    pub fn class_of<'a>(&self, arguments: impl IntoIterator<Item = &'a [u8]>) -> Class {
+        if self.handling != Handling::BlockOption || self.class == Class::Refused {
+            return self.class;
+        }
+        // What follows STREAMS are keys and ids, not options (t_stream.c, xreadCommand).
+        let waits = arguments
+            .into_iter()
+            .skip(1)
+            .take_while(|argument| !argument.eq_ignore_ascii_case(b"streams"))
+            .any(|argument| argument.eq_ignore_ascii_case(b"block"));
+        if waits { Class::Blocking } else { self.class }
+    }
+}
+
+/// The layer that an entry's class comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// `config/commands.toml`, built in.
+    Embedded,
+    /// The master's own `COMMAND`.
+    Server,
+    /// The user's `[commands]`.
+    User,
+}
+
+impl Layer {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Embedded => "embedded table",
+            Layer::Server => "the master's COMMAND",
+            Layer::User => "[commands] of the configuration",
+        }
+    }
+}
+
+/// What a server's flags say of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Flag `write`.
+    Writes,
+    /// Flag `readonly`.
+    Reads,
+    /// Neither flag.
+    Neither,
+}
+
+impl Access {
+    /// From the flags of a `COMMAND` entry.
+    pub(super) fn of<'a>(flags: impl IntoIterator<Item = &'a [u8]>) -> Access {
+        let mut access = Access::Neither;
+        for flag in flags {
+            if flag.eq_ignore_ascii_case(b"write") {
+                return Access::Writes;
+            }
+            if flag.eq_ignore_ascii_case(b"readonly") {
+                access = Access::Reads;
+            }
+        }
+        access
+    }
+}
+
+/// A command with where it comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) command: Command,
+    pub(super) layer: Layer,
+    pub(super) access: Access,
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
-    command: Command,
-    subcommands: HashMap<Box<[u8]>, Command>,
+pub(super) struct Entry {
+    pub(super) known: Known,
+    pub(super) subcommands: Names<Known>,
+}
+
+/// From names to commands. Cheap to share, never changed in place.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    pub(super) commands: Names<Entry>,
 }
 
 impl Table {
     /// The command that a request names, in any case of letters; `None` when no layer knows it.
     /// `second` is the request's second argument, which selects a subcommand where there are some.
+    #[inline]
     pub fn lookup(&self, name: &[u8], second: Option<&[u8]>) -> Option<&Command> {
-        let mut folded = [0u8; MAX_NAME];
-        let entry = self.commands.get(fold(name, &mut folded)?)?;
-        if entry.subcommands.is_empty() {
-            return Some(&entry.command);
-        }
-        let sub = second.and_then(|second| entry.subcommands.get(fold(second, &mut folded)?));
-        Some(sub.unwrap_or(&entry.command))
+        self.find(name, second).map(|known| &known.command)
     }
 
-    /// Puts a command in, replacing what was there under its name.
+    #[inline]
+    pub(super) fn find(&self, name: &[u8], second: Option<&[u8]>) -> Option<&Known> {
+        let entry = self.commands.get(name)?;
+        if entry.subcommands.is_empty() {
+            return Some(&entry.known);
+        }
+        let sub = second.and_then(|second| entry.subcommands.get(second));
+        Some(sub.unwrap_or(&entry.known))
+    }
+
+    /// Puts a command in, replacing what was there under its name. A name that no server could know (empty, or
+    /// beyond 64 bytes) is left out.
     pub fn insert(&mut self, command: Command) {
-        let name = command.name.clone();
-        match name.split_once('|') {
-            None => match self.commands.get_mut(name.as_bytes()) {
-                Some(entry) => entry.command = command,
-                None => {
-                    let entry = Entry {
-                        command,
-                        subcommands: HashMap::new(),
-                    };
-                    self.commands.insert(name.into_bytes().into(), entry);
-                }
-            },
-            Some((container, sub)) => {
-                let entry = self
-                    .commands
-                    .entry(container.as_bytes().into())
-                    .or_insert_with(|| Entry {
-                        command: Command {
-                            name: container.to_owned(),
-                            ..command.clone()
-                        },
-                        subcommands: HashMap::new(),
-                    });
-                entry.subcommands.insert(sub.as_bytes().into(), command);
+        let access = match command.class {
+            Class::Write => Access::Writes,
+            Class::Read => Access::Reads,
+            _ => Access::Neither,
+        };
+        self.put(Known {
+            command,
+            layer: Layer::Embedded,
+            access,
+        });
+    }
+
+    pub(super) fn put(&mut self, known: Known) {
+        let name = known.command.name.to_ascii_lowercase();
+        let (container, sub) = match name.split_once('|') {
+            Some((container, sub)) => (container, Some(sub)),
+            None => (name.as_str(), None),
+        };
+        let fits = |part: &str| !part.is_empty() && part.len() <= MAX_NAME;
+        if !fits(container) || sub.is_some_and(|sub| !fits(sub)) {
+            return;
+        }
+        match (self.commands.get_mut(container.as_bytes()), sub) {
+            (Some(entry), None) => entry.known = known,
+            (Some(entry), Some(sub)) => entry.subcommands.insert(sub, known),
+            (None, None) => {
+                self.commands.insert(
+                    container,
+                    Entry {
+                        known,
+                        subcommands: Names::default(),
+                    },
+                );
             }
+            (None, Some(sub)) => {
+                // The container answers for the subcommands that are not named: nothing is known of those.
+                let command = Command {
+                    name: container.to_owned(),
+                    class: Class::Master,
+                    keys: KeyRange::default(),
+                    cursor: 0,
+                    handling: Handling::Forward,
+                    why: "a subcommand that no layer knows: the master".to_owned(),
+                };
+                let of_container = Known {
+                    command,
+                    access: Access::Neither,
+                    ..known.clone()
+                };
+                let mut subcommands = Names::default();
+                subcommands.insert(sub, known);
+                self.commands.insert(
+                    container,
+                    Entry {
+                        known: of_container,
+                        subcommands,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The entry of exactly that name, `container|sub` for a subcommand.
+    pub(super) fn known_mut(&mut self, name: &str) -> Option<&mut Known> {
+        match name.split_once('|') {
+            None => self
+                .commands
+                .get_mut(name.as_bytes())
+                .map(|entry| &mut entry.known),
+            Some((container, sub)) => self
+                .commands
+                .get_mut(container.as_bytes())?
+                .subcommands
+                .get_mut(sub.as_bytes()),
         }
     }
 
@@ -119,13 +244,7 @@ impl Table {
     pub fn iter(&self) -> impl Iterator<Item = &Command> {
         self.commands
             .values()
-            .flat_map(|entry| std::iter::once(&entry.command).chain(entry.subcommands.values()))
+            .flat_map(|entry| std::iter::once(&entry.known).chain(entry.subcommands.values()))
+            .map(|known| &known.command)
     }
-}
-
-fn fold<'a>(name: &[u8], into: &'a mut [u8; MAX_NAME]) -> Option<&'a [u8]> {
-    let folded = into.get_mut(..name.len())?;
-    folded.copy_from_slice(name);
-    folded.make_ascii_lowercase();
-    Some(folded)
 }

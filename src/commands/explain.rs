@@ -1,0 +1,113 @@
+//! Why a request goes where it goes, in words.
+
+use std::fmt;
+
+use super::table::{Layer, Table};
+use super::{Class, KeyRange};
+
+/// What the table makes of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The entry that was found, or the request's own name in lower case.
+    pub name: String,
+    /// The request's class.
+    pub class: Class,
+    /// Where requests of this class go.
+    pub target: &'static str,
+    /// The keys among the arguments.
+    pub keys: Vec<String>,
+    /// Why the class is what it is.
+    pub why: String,
+    /// The layer that says so; `None` when no layer knows the command.
+    pub layer: Option<Layer>,
+}
+
+impl Table {
+    /// What this table makes of a request; `arguments` are all of its arguments, the name first.
+    pub fn explain(&self, arguments: &[&str]) -> Explanation {
+        let name = arguments.first().copied().unwrap_or_default();
+        let second = arguments.get(1).map(|argument| argument.as_bytes());
+        let Some(known) = self.find(name.as_bytes(), second) else {
+            return Explanation {
+                name: name.to_ascii_lowercase(),
+                class: Class::Master,
+                target: Class::Master.target(),
+                keys: Vec::new(),
+                why: "no layer of the table knows it, so it may write".to_owned(),
+                layer: None,
+            };
+        };
+        let command = &known.command;
+        let class = command.class_of(arguments.iter().map(|argument| argument.as_bytes()));
+        let why = if class == command.class {
+            command.why.clone()
+        } else {
+            format!("{}; with the option BLOCK it may wait", command.why)
+        };
+        Explanation {
+            name: command.name.clone(),
+            class,
+            target: class.target(),
+            keys: command
+                .keys
+                .positions(arguments.len())
+                .map(|position| arguments[position].to_owned())
+                .collect(),
+            why,
+            layer: Some(known.layer),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = if self.keys.is_empty() {
+            "none".to_owned()
+        } else {
+            self.keys.join(" ")
+        };
+        writeln!(f, "command  {}", self.name)?;
+        writeln!(f, "class    {}", self.class.name())?;
+        writeln!(f, "target   {}", self.target)?;
+        writeln!(f, "keys     {keys}")?;
+        writeln!(f, "why      {}", self.why)?;
+        writeln!(f, "layer    {}", self.layer.map_or("none", Layer::name))
+    }
+}
+
+impl Class {
+    /// Where commands of this class go, in words.
+    pub fn target(self) -> &'static str {
+        match self {
+            Class::Read => "a replica, or what reads.policy says",
+            Class::Write | Class::Master | Class::Script => "the master, on a shared link",
+            Class::Any => "the node of the commands around it",
+            Class::Blocking => "the master, on an own connection while it waits",
+            Class::Transaction => "the master, on an own connection until the transaction ends",
+            Class::Pubsub => "the master, on an own connection from then on",
+            Class::Stream => "the master, on an own connection until the client leaves",
+            Class::Session => "the ambassador itself, which keeps it as the client's state",
+            Class::Refused => {
+                "none: an error, unless allow_dangerous is set or [commands] gives it another class"
+            }
+        }
+    }
+}
+
+impl KeyRange {
+    /// The positions of the keys in a request of so many arguments, the name counted.
+    pub fn positions(self, arguments: usize) -> impl Iterator<Item = usize> {
+        let count = i64::try_from(arguments).unwrap_or(i64::MAX);
+        let first = i64::from(self.first);
+        let last = if self.last < 0 {
+            count + i64::from(self.last)
+        } else {
+            i64::from(self.last)
+        };
+        let last = last.min(count - 1);
+        // An empty range where there are no keys.
+        let end = if first > 0 { last + 1 } else { first };
+        let step = usize::try_from(self.step.max(1)).unwrap_or(1);
+        (first..end).step_by(step).map(|position| position as usize)
+    }
+}
