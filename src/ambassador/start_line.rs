@@ -1,0 +1,85 @@
+//! What a person reads at start: one line when it runs, or why there is no master and what to check.
+
+use tracing::info;
+
+use super::Running;
+use crate::control::{Failure, FailureKind, Report};
+use crate::settings::{Listen, ReadPolicy, Settings};
+use crate::topology::Role;
+
+/// The one line that says what listens where, who is master, which replicas.
+pub(super) fn log(running: &Running) {
+    let report = running.report().borrow().clone();
+    let topology = running.topology().borrow().clone();
+    let master = topology.master.and_then(|id| topology.node(id));
+    let replicas: Vec<String> = report
+        .nodes
+        .iter()
+        .filter(|node| Some(node.id) != topology.master && node.role != Role::Master)
+        .map(|node| {
+            if node.usable {
+                node.name.clone()
+            } else {
+                format!("{} (not usable: {})", node.name, node.reason)
+            }
+        })
+        .collect();
+    info!(
+        listen = running.listening().iter().map(place).collect::<Vec<_>>().join(" "),
+        admin = running.admin().map_or("off".to_owned(), |address| address.to_string()),
+        master = master.map_or("none", |node| node.name.as_str()),
+        replicas = if replicas.is_empty() { "none".to_owned() } else { replicas.join(", ") },
+        workers = running.settings().workers,
+        reads = policy(running.settings().reads.policy),
+        "ready"
+    );
+}
+
+/// The place as the user would write it.
+fn place(place: &Listen) -> String {
+    match place {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn policy(policy: ReadPolicy) -> &'static str {
+    match policy {
+        ReadPolicy::ReplicasFirst => "replicas-first",
+        ReadPolicy::ReplicasOnly => "replicas-only",
+        ReadPolicy::Any => "any",
+        ReadPolicy::MasterOnly => "master-only",
+    }
+}
+
+/// What keeps the configured master from being one, if it has been asked at all.
+pub(super) fn master_trouble(report: &Report) -> Option<Failure> {
+    let master = report.nodes.first()?;
+    if let Some(failure) = &master.failure {
+        return Some(failure.clone());
+    }
+    (master.heard() && !master.usable).then(|| Failure {
+        kind: FailureKind::Role,
+        message: master.reason.clone(),
+    })
+}
+
+/// The sentence for the person who started it.
+pub(super) fn explain(settings: &Settings, trouble: Option<&Failure>) -> String {
+    let master = &settings.upstream.master;
+    let name = crate::control::name(&master.host, master.port);
+    let Some(trouble) = trouble else {
+        return format!("no usable master: {name} (--master) has not answered; check the address and the network");
+    };
+    let check = match trouble.kind {
+        FailureKind::Resolve => "check the host name in --master and the machine's DNS",
+        FailureKind::Connect => "check that a Redis or Valkey server runs there and that --master names its address",
+        FailureKind::Auth => "check upstream.username and upstream.password",
+        FailureKind::Timeout => "check that the server is not overloaded and that no firewall drops packets to it",
+        FailureKind::Protocol => "check that a Redis or Valkey server, and nothing else, listens at that address",
+        FailureKind::Role => {
+            "point --master at the group's master, or name its other nodes with --replica so that the master is found among them"
+        }
+    };
+    format!("no usable master: {name} (--master): {}; {check}", trouble.message)
+}
