@@ -68,6 +68,8 @@ pub struct Upstream {
     pub password: Option<String>,
     /// Bound on a TCP connect with its handshake.
     pub connect_timeout: Duration,
+    /// How long a start waits for a usable master before it gives up; zero: for ever.
+    pub start_timeout: Duration,
     /// Bound on the reply to a command that is not a blocking one; zero: none.
     pub reply_timeout: Duration,
     /// How often each node is asked for its role, offset and health.

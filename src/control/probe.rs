@@ -1,0 +1,171 @@
+//! One task per node: connects, asks at every interval or when poked, reports what it heard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::OwnedFrame;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::connection::{Connection, Failure, LARGE_REPLY, SMALL_REPLY, decode};
+use super::greeting;
+use super::info::{self, Facts};
+use crate::settings::{Settings, Upstream};
+use crate::topology::{Greeting, NodeId, Role};
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+const BACK_OFF_MOST: Duration = Duration::from_secs(2);
+/// However often it is poked, a node is asked no more often than this, nor connected to.
+const BETWEEN_POKES: Duration = Duration::from_millis(20);
+const BETWEEN_CONNECTS: Duration = BACK_OFF_FIRST;
+
+/// What a probe says to the control plane.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// A connection is up and authenticated.
+    Reached(SocketAddr),
+    /// It answered.
+    Heard(Facts),
+    /// It says master, and was asked who it is.
+    Identified(Arc<Identity>),
+    /// It could not be asked.
+    Failed(Failure),
+}
+
+/// What only a master is asked, once per connection.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// HELLO; `None` when it refuses.
+    pub(super) greeting: Option<Greeting>,
+    /// The reply to COMMAND; `None` when it refuses.
+    pub(super) commands: Option<OwnedFrame>,
+}
+
+/// A node to probe.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) id: NodeId,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// Probes until the control plane is gone.
+pub(super) async fn probe(
+    target: Target,
+    settings: Arc<Settings>,
+    words: mpsc::Sender<(NodeId, Word)>,
+    poke: Arc<Notify>,
+) {
+    let mut back_off = BACK_OFF_FIRST;
+    while !words.is_closed() {
+        let began = Instant::now();
+        let mut session = Session {
+            target: &target,
+            upstream: &settings.upstream,
+            words: &words,
+            poke: &poke,
+            answered: false,
+        };
+        let Err(failure) = session.run().await else { return };
+        if session.answered {
+            back_off = BACK_OFF_FIRST;
+        }
+        if words.send((target.id, Word::Failed(failure))).await.is_err() {
+            return;
+        }
+        // Jitter: the ambassadors of a hundred pods must not come back in step.
+        tokio::select! {
+            () = sleep(back_off.mul_f64(rand::random_range(0.5..1.0))) => {}
+            () = poked(&poke, began + BETWEEN_CONNECTS) => {}
+        }
+        back_off = (back_off * 2).min(BACK_OFF_MOST);
+    }
+}
+
+async fn poked(poke: &Notify, not_before: Instant) {
+    poke.notified().await;
+    sleep_until(not_before).await;
+}
+
+/// One connection's life.
+struct Session<'a> {
+    target: &'a Target,
+    upstream: &'a Upstream,
+    words: &'a mpsc::Sender<(NodeId, Word)>,
+    poke: &'a Notify,
+    answered: bool,
+}
+
+impl Session<'_> {
+    /// `Ok` only when nobody listens any more.
+    async fn run(&mut self) -> Result<(), Failure> {
+        let (mut connection, address) =
+            Connection::open(&self.target.host, self.target.port, self.upstream).await?;
+        if !self.say(Word::Reached(address)).await {
+            return Ok(());
+        }
+        let mut was = Role::Unknown;
+        loop {
+            let began = Instant::now();
+            let facts = self.facts(&mut connection).await?;
+            let role = facts.role;
+            self.answered = true;
+            // Who it is comes first, so that a master is published with its greeting and commands.
+            if role == Role::Master && was != Role::Master {
+                let identity = Arc::new(self.identity(&mut connection).await?);
+                if !self.say(Word::Identified(identity)).await {
+                    return Ok(());
+                }
+            }
+            was = role;
+            if !self.say(Word::Heard(facts)).await {
+                return Ok(());
+            }
+            tokio::select! {
+                () = sleep_until(began + self.upstream.probe_interval) => {}
+                () = poked(self.poke, began + BETWEEN_POKES) => {}
+            }
+        }
+    }
+
+    async fn say(&self, word: Word) -> bool {
+        self.words.send((self.target.id, word)).await.is_ok()
+    }
+
+    async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {
+        let requests: [&[&[u8]]; 2] = [&[b"INFO", b"replication"], &[b"INFO", b"persistence"]];
+        let replies = connection
+            .ask(&requests, SMALL_REPLY, self.upstream.probe_timeout)
+            .await?;
+        let replication = text("INFO replication", &replies[0])?;
+        let persistence = text("INFO persistence", &replies[1])?;
+        info::parse(&replication, &persistence).map_err(Failure::protocol)
+    }
+
+    /// HELLO 3 and back to 2, then COMMAND. Error replies are answers too: the user may not be
+    /// permitted to ask, or the server may not know the command.
+    async fn identity(&self, connection: &mut Connection) -> Result<Identity, Failure> {
+        let requests: [&[&[u8]]; 3] = [&[b"HELLO", b"3"], &[b"HELLO", b"2"], &[b"COMMAND"]];
+        // COMMAND is a few hundred kilobytes: it gets the time of a connect, not that of a probe.
+        let replies = connection
+            .ask(&requests, LARGE_REPLY, self.upstream.connect_timeout)
+            .await?;
+        Ok(Identity {
+            greeting: greeting::cut(&replies[1], &replies[0]),
+            commands: match decode(&replies[2])? {
+                OwnedFrame::Error(_) => None,
+                commands => Some(commands),
+            },
+        })
+    }
+}
+
+fn text(asked: &str, reply: &Bytes) -> Result<String, Failure> {
+    match decode(reply)? {
+        OwnedFrame::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        OwnedFrame::Error(error) => Err(Failure::from_reply(asked, &error)),
+        _ => Err(Failure::protocol(format!("{asked} is answered with neither text nor an error"))),
+    }
+}

@@ -1,0 +1,53 @@
+//! What the control plane knows of the nodes at one moment, for people and metrics; workers do not see it.
+
+use std::net::SocketAddr;
+
+use super::connection::Failure;
+use crate::topology::{NodeId, Role};
+
+/// All nodes at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The nodes that are part of the group, the configured master first.
+    pub nodes: Vec<NodeReport>,
+    /// The name behind every [`NodeId`] ever given, also of nodes that left.
+    pub names: Vec<String>,
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct NodeReport {
+    /// Its number.
+    pub id: NodeId,
+    /// `host:port`.
+    pub name: String,
+    /// Where it was reached last.
+    pub address: Option<SocketAddr>,
+    /// What it says it is.
+    pub role: Role,
+    /// Share of reads relative to the others.
+    pub weight: u32,
+    /// It may get commands.
+    pub usable: bool,
+    /// Why not; empty when it may.
+    pub reason: String,
+    /// It was named in the configuration, not discovered.
+    pub configured: bool,
+    /// Its replication id.
+    pub replid: Option<String>,
+    /// What it has written or applied, in bytes of its history.
+    pub offset: Option<u64>,
+    /// Bytes behind the master when both were last heard.
+    pub lag: Option<u64>,
+    /// A replica's link to its master is up.
+    pub link_up: Option<bool>,
+    /// Why it cannot be probed at the moment.
+    pub failure: Option<Failure>,
+}
+
+impl NodeReport {
+    /// It has answered, or failed to, at least once.
+    pub fn heard(&self) -> bool {
+        self.failure.is_some() || self.role != Role::Unknown
+    }
+}
