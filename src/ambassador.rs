@@ -125,7 +125,9 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let refused = Arc::new(WorkerStats::default());
     let mut running = Running {
         listening: bound.iter().map(|bound| bound.place.clone()).collect(),
-        admin: admin_listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+        admin: admin_listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok()),
         settings,
         control,
         workers,
@@ -204,7 +206,10 @@ impl Running {
                     return Err(start_line::explain(&self.settings, Some(trouble)));
                 }
                 if reminded.is_none_or(|last| last.elapsed() >= START_REMINDER) {
-                    error!("{}; still trying", start_line::explain(&self.settings, Some(trouble)));
+                    error!(
+                        "{}; still trying",
+                        start_line::explain(&self.settings, Some(trouble))
+                    );
                     reminded = Some(Instant::now());
                 }
             }

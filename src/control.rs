@@ -61,7 +61,11 @@ impl Control {
 /// Starts probing the configured nodes. The workers get a first snapshot at once.
 pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<WorkerHandle>) -> Control {
     let mut group = Group::new(&settings);
-    let first = Arc::new(group.snapshot(None).expect("there is no last one that it could equal"));
+    let first = Arc::new(
+        group
+            .snapshot(None)
+            .expect("there is no last one that it could equal"),
+    );
     for worker in &workers {
         worker.send(Mail::Topology(Arc::clone(&first)));
     }
@@ -195,9 +199,9 @@ impl Plane {
             worker.send(Mail::Topology(Arc::clone(&next)));
         }
         // Where one master was lost, another may be found at once.
-        let lost = last.master.is_some() && next.master != last.master;
+        let master_gone = last.master.is_some() && next.master != last.master;
         self.topology.send_replace(next);
-        if lost {
+        if master_gone {
             self.poke_all();
         }
     }
@@ -220,9 +224,10 @@ fn tell(last: &Topology, next: &Topology) {
         info!(node = node.name, "node left the group");
     }
     if last.master != next.master {
-        match next.master.and_then(|id| next.node(id)) {
-            Some(master) => info!(master = master.name, "master adopted"),
-            None => warn!("no usable master; writes wait"),
+        if let Some(master) = next.master.and_then(|id| next.node(id)) {
+            info!(master = master.name, "master adopted");
+        } else {
+            warn!("no usable master; writes wait");
         }
     }
     debug!(version = next.version, "topology published");

@@ -17,7 +17,7 @@ const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// Out of descriptors or memory: accepting again at once would only spin.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// Redis's default `tcp-keepalive`: a client that vanished is noticed in minutes, not in hours.
-const KEEP_ALIVE: Duration = Duration::from_secs(300);
+const KEEP_ALIVE: Duration = Duration::from_mins(5);
 
 /// The workers, as seen by the acceptors.
 #[derive(Debug)]
@@ -90,7 +90,9 @@ pub(super) async fn accept(bound: Bound, crew: Arc<Crew>) {
                 Err(error) => Err(error),
             },
             Acceptor::Unix(listener) => match listener.accept().await {
-                Ok((stream, _)) => stream.into_std().map(|stream| admit(stream, &crew).map(Mail::Unix)),
+                Ok((stream, _)) => stream
+                    .into_std()
+                    .map(|stream| admit(stream, &crew).map(Mail::Unix)),
                 Err(error) => Err(error),
             },
         };

@@ -23,7 +23,8 @@ pub(super) fn raise_limit(clients: usize) {
     if let Some(files) = files.filter(|files| *files < clients as u64 + OVERHEAD) {
         warn!(
             files,
-            clients, "open files are limited below what limits.clients needs: raise it (ulimit -n) or lower limits.clients"
+            clients,
+            "open files are limited below what limits.clients needs: raise it (ulimit -n) or lower limits.clients"
         );
     }
 }

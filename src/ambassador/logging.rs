@@ -8,8 +8,12 @@ use crate::settings::{Log, LogFormat};
 
 /// Installs the process's log. Once per process; a second call is an error.
 pub fn init(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|error| format!("log.filter {:?} is not a filter such as `info`: {error}", log.filter))?;
+    let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
+        format!(
+            "log.filter {:?} is not a filter such as `info`: {error}",
+            log.filter
+        )
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -25,10 +25,21 @@ pub(super) fn log(running: &Running) {
         })
         .collect();
     info!(
-        listen = running.listening().iter().map(place).collect::<Vec<_>>().join(" "),
-        admin = running.admin().map_or("off".to_owned(), |address| address.to_string()),
+        listen = running
+            .listening()
+            .iter()
+            .map(place)
+            .collect::<Vec<_>>()
+            .join(" "),
+        admin = running
+            .admin()
+            .map_or("off".to_owned(), |address| address.to_string()),
         master = master.map_or("none", |node| node.name.as_str()),
-        replicas = if replicas.is_empty() { "none".to_owned() } else { replicas.join(", ") },
+        replicas = if replicas.is_empty() {
+            "none".to_owned()
+        } else {
+            replicas.join(", ")
+        },
         workers = running.settings().workers,
         reads = policy(running.settings().reads.policy),
         "ready"
@@ -69,17 +80,28 @@ pub(super) fn explain(settings: &Settings, trouble: Option<&Failure>) -> String 
     let master = &settings.upstream.master;
     let name = crate::control::name(&master.host, master.port);
     let Some(trouble) = trouble else {
-        return format!("no usable master: {name} (--master) has not answered; check the address and the network");
+        return format!(
+            "no usable master: {name} (--master) has not answered; check the address and the network"
+        );
     };
     let check = match trouble.kind {
         FailureKind::Resolve => "check the host name in --master and the machine's DNS",
-        FailureKind::Connect => "check that a Redis or Valkey server runs there and that --master names its address",
+        FailureKind::Connect => {
+            "check that a Redis or Valkey server runs there and that --master names its address"
+        }
         FailureKind::Auth => "check upstream.username and upstream.password",
-        FailureKind::Timeout => "check that the server is not overloaded and that no firewall drops packets to it",
-        FailureKind::Protocol => "check that a Redis or Valkey server, and nothing else, listens at that address",
+        FailureKind::Timeout => {
+            "check that the server is not overloaded and that no firewall drops packets to it"
+        }
+        FailureKind::Protocol => {
+            "check that a Redis or Valkey server, and nothing else, listens at that address"
+        }
         FailureKind::Role => {
             "point --master at the group's master, or name its other nodes with --replica so that the master is found among them"
         }
     };
-    format!("no usable master: {name} (--master): {}; {check}", trouble.message)
+    format!(
+        "no usable master: {name} (--master): {}; {check}",
+        trouble.message
+    )
 }

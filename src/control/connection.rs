@@ -61,7 +61,11 @@ impl Failure {
 
     /// What an error reply says of the node. The text is the server's, cut.
     pub(super) fn from_reply(asked: &str, text: &str) -> Self {
-        let text: String = text.chars().filter(|c| !c.is_control()).take(ERROR_TEXT).collect();
+        let text: String = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(ERROR_TEXT)
+            .collect();
         let refused = ["NOAUTH", "WRONGPASS", "NOPERM", "DENIED"];
         let kind = if refused.iter().any(|prefix| text.starts_with(prefix)) {
             FailureKind::Auth
@@ -132,7 +136,9 @@ impl Connection {
                 }
                 Err(failure)
             }
-            _ => Err(Failure::protocol("AUTH is answered with neither a status nor an error")),
+            _ => Err(Failure::protocol(
+                "AUTH is answered with neither a status nor an error",
+            )),
         }
     }
 
@@ -165,17 +171,32 @@ impl Connection {
         for request in requests {
             encode(request, &mut bytes);
         }
-        self.stream.write_all(&bytes).await.map_err(broken)
+        self.stream
+            .write_all(&bytes)
+            .await
+            .map_err(|error| broken(&error))
     }
 
     async fn receive(&mut self, max_bytes: usize) -> Result<Bytes, Failure> {
         let mut boundary = Boundary::default();
         loop {
-            if let Some(end) = boundary.find(&self.received, max_bytes).map_err(Failure::protocol)? {
+            if let Some(end) = boundary
+                .find(&self.received, max_bytes)
+                .map_err(Failure::protocol)?
+            {
                 return Ok(self.received.split_to(end).freeze());
             }
-            if self.stream.read_buf(&mut self.received).await.map_err(broken)? == 0 {
-                return Err(Failure::new(FailureKind::Connect, "the node closed the connection"));
+            if self
+                .stream
+                .read_buf(&mut self.received)
+                .await
+                .map_err(|error| broken(&error))?
+                == 0
+            {
+                return Err(Failure::new(
+                    FailureKind::Connect,
+                    "the node closed the connection",
+                ));
             }
         }
     }
@@ -191,9 +212,12 @@ pub(super) fn decode(reply: &[u8]) -> Result<OwnedFrame, Failure> {
 }
 
 async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), Failure> {
-    let addresses = lookup_host((host, port))
-        .await
-        .map_err(|error| Failure::new(FailureKind::Resolve, format!("its name does not resolve: {error}")))?;
+    let addresses = lookup_host((host, port)).await.map_err(|error| {
+        Failure::new(
+            FailureKind::Resolve,
+            format!("its name does not resolve: {error}"),
+        )
+    })?;
     let mut last = Failure::new(FailureKind::Resolve, "its name has no address");
     for address in addresses {
         match TcpStream::connect(address).await {
@@ -206,8 +230,11 @@ async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), Failu
     Err(last)
 }
 
-fn broken(error: std::io::Error) -> Failure {
-    Failure::new(FailureKind::Connect, format!("the connection broke: {}", plain(&error)))
+fn broken(error: &std::io::Error) -> Failure {
+    Failure::new(
+        FailureKind::Connect,
+        format!("the connection broke: {}", plain(error)),
+    )
 }
 
 /// `connection refused` rather than `Connection refused (os error 111)`.

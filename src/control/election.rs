@@ -9,7 +9,7 @@ use crate::topology::NodeId;
 
 /// What became of the master adopted last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// It still says master.
     Reigns,
     /// It says that it is a replica now.
@@ -20,32 +20,32 @@ pub enum Fate {
 
 /// The master adopted last.
 #[derive(Debug, Clone, Copy)]
-pub struct Incumbent<'a> {
+pub(super) struct Incumbent<'a> {
     /// Which node.
-    pub id: NodeId,
+    pub(super) id: NodeId,
     /// Its history when it was last heard.
-    pub line: &'a Line,
+    pub(super) line: &'a Line,
     /// What became of it.
-    pub fate: Fate,
+    pub(super) fate: Fate,
 }
 
 /// A node that says master.
 #[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     /// Which node.
-    pub id: NodeId,
+    pub(super) id: NodeId,
     /// Its history.
-    pub line: &'a Line,
+    pub(super) line: &'a Line,
     /// Replicas connected to it.
-    pub replicas: usize,
+    pub(super) replicas: usize,
     /// Other nodes of the group that name it as their master.
-    pub named: usize,
+    pub(super) named: usize,
     /// It is the node that the configuration calls master.
-    pub configured: bool,
+    pub(super) configured: bool,
 }
 
 /// The master to adopt; `None`: there is none now, and the one adopted last stays in memory.
-pub fn elect(incumbent: Option<Incumbent<'_>>, candidates: &[Candidate<'_>]) -> Option<NodeId> {
+pub(super) fn elect(incumbent: Option<Incumbent<'_>>, candidates: &[Candidate<'_>]) -> Option<NodeId> {
     let Some(incumbent) = incumbent else {
         return best(candidates);
     };
@@ -115,32 +115,60 @@ mod tests {
     fn at_first_the_node_that_is_followed_wins_then_the_configured_one() {
         let x = line("X", None, 5);
         assert_eq!(elect(None, &[]), None);
-        assert_eq!(elect(None, &[candidate(0, &x, 0), candidate(1, &x, 0)]), Some(NodeId(0)));
-        assert_eq!(elect(None, &[candidate(0, &x, 0), candidate(1, &x, 2)]), Some(NodeId(1)));
+        assert_eq!(
+            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 0)]),
+            Some(NodeId(0))
+        );
+        assert_eq!(
+            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 2)]),
+            Some(NodeId(1))
+        );
     }
 
     #[test]
     fn a_reigning_master_yields_to_its_successor_only() {
-        let (x, y, stranger) = (line("X", None, 100), line("Y", Some("X"), 90), line("Z", None, 9000));
-        let reigning = Some(Incumbent { id: NodeId(0), line: &x, fate: Fate::Reigns });
+        let (x, y, stranger) = (
+            line("X", None, 100),
+            line("Y", Some("X"), 90),
+            line("Z", None, 9000),
+        );
+        let reigning = Some(Incumbent {
+            id: NodeId(0),
+            line: &x,
+            fate: Fate::Reigns,
+        });
         let old = candidate(0, &x, 0);
-        assert_eq!(elect(reigning, &[old, candidate(1, &stranger, 5)]), Some(NodeId(0)));
+        assert_eq!(
+            elect(reigning, &[old, candidate(1, &stranger, 5)]),
+            Some(NodeId(0))
+        );
         assert_eq!(elect(reigning, &[old, candidate(1, &y, 0)]), Some(NodeId(1)));
     }
 
     #[test]
     fn a_lost_master_is_not_replaced_by_a_lone_node_that_lost_its_data() {
         let (x, y, empty) = (line("X", None, 100), line("Y", Some("X"), 90), line("E", None, 0));
-        let lost = Some(Incumbent { id: NodeId(0), line: &x, fate: Fate::Lost });
+        let lost = Some(Incumbent {
+            id: NodeId(0),
+            line: &x,
+            fate: Fate::Lost,
+        });
         assert_eq!(elect(lost, &[candidate(2, &empty, 0)]), None);
-        assert_eq!(elect(lost, &[candidate(2, &empty, 0), candidate(1, &y, 0)]), Some(NodeId(1)));
+        assert_eq!(
+            elect(lost, &[candidate(2, &empty, 0), candidate(1, &y, 0)]),
+            Some(NodeId(1))
+        );
         assert_eq!(elect(lost, &[candidate(2, &empty, 1)]), Some(NodeId(2)));
     }
 
     #[test]
     fn a_deposed_master_gives_way_to_any() {
         let (x, z) = (line("X", None, 100), line("Z", None, 0));
-        let deposed = Some(Incumbent { id: NodeId(0), line: &x, fate: Fate::Deposed });
+        let deposed = Some(Incumbent {
+            id: NodeId(0),
+            line: &x,
+            fate: Fate::Deposed,
+        });
         assert_eq!(elect(deposed, &[candidate(1, &z, 0)]), Some(NodeId(1)));
         assert_eq!(elect(deposed, &[]), None);
     }
@@ -148,7 +176,11 @@ mod tests {
     #[test]
     fn a_master_that_restarted_with_a_new_history_stays_master() {
         let (x, again) = (line("X", None, 100), line("R", None, 0));
-        let reigning = Some(Incumbent { id: NodeId(0), line: &x, fate: Fate::Reigns });
+        let reigning = Some(Incumbent {
+            id: NodeId(0),
+            line: &x,
+            fate: Fate::Reigns,
+        });
         assert_eq!(elect(reigning, &[candidate(0, &again, 0)]), Some(NodeId(0)));
     }
 }

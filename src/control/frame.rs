@@ -25,7 +25,9 @@ impl Boundary {
             let Some(line) = memchr::memchr(b'\n', header) else {
                 return within(reply.len(), max_bytes).map(|()| None);
             };
-            let text = header[1..=line].strip_suffix(b"\r\n").ok_or("a line without CR LF")?;
+            let text = header[1..=line]
+                .strip_suffix(b"\r\n")
+                .ok_or("a line without CR LF")?;
             let after = self.at + line + 1;
             match header[0] {
                 b'+' | b'-' | b':' | b',' | b'#' | b'(' | b'_' => {
@@ -37,7 +39,10 @@ impl Boundary {
                         None => after,
                         Some(bytes) => {
                             let bytes = usize::try_from(bytes).map_err(|_| "a length beyond memory")?;
-                            after.checked_add(bytes).and_then(|end| end.checked_add(2)).ok_or("a length beyond memory")?
+                            after
+                                .checked_add(bytes)
+                                .and_then(|end| end.checked_add(2))
+                                .ok_or("a length beyond memory")?
                         }
                     };
                     within(end, max_bytes)?;
@@ -90,7 +95,9 @@ fn length(text: &[u8]) -> Result<Option<u64>, String> {
     if text == "-1" {
         return Ok(None);
     }
-    let number = text.parse().map_err(|_| format!("a length that is no number: {text:.20}"))?;
+    let number = text
+        .parse()
+        .map_err(|_| format!("a length that is no number: {text:.20}"))?;
     Ok(Some(number))
 }
 
@@ -127,18 +134,50 @@ mod tests {
     #[test]
     fn depth_and_size_are_bounded_before_anything_is_allocated() {
         let deep = b"*1\r\n".repeat(2000);
-        assert!(Boundary::default().find(&deep, 1 << 20).unwrap_err().contains("deeper"));
-        assert!(Boundary::default().find(b"$2000000\r\n", 1 << 20).unwrap_err().contains("larger"));
-        assert!(Boundary::default().find(b"$99999999999999999999\r\n", 1 << 20).is_err());
-        assert!(Boundary::default().find(b"$18446744073709551615\r\n", 1 << 20).is_err());
-        assert!(Boundary::default().find(&[b'+'; 2000], 1000).unwrap_err().contains("larger"));
+        assert!(
+            Boundary::default()
+                .find(&deep, 1 << 20)
+                .unwrap_err()
+                .contains("deeper")
+        );
+        assert!(
+            Boundary::default()
+                .find(b"$2000000\r\n", 1 << 20)
+                .unwrap_err()
+                .contains("larger")
+        );
+        assert!(
+            Boundary::default()
+                .find(b"$99999999999999999999\r\n", 1 << 20)
+                .is_err()
+        );
+        assert!(
+            Boundary::default()
+                .find(b"$18446744073709551615\r\n", 1 << 20)
+                .is_err()
+        );
+        assert!(
+            Boundary::default()
+                .find(&[b'+'; 2000], 1000)
+                .unwrap_err()
+                .contains("larger")
+        );
         assert_eq!(Boundary::default().find(b"*1000000000\r\n", 1 << 20), Ok(None));
-        assert_eq!(Boundary::default().find(b"%18446744073709551615\r\n:1\r\n", 1 << 20), Ok(None));
+        assert_eq!(
+            Boundary::default().find(b"%18446744073709551615\r\n:1\r\n", 1 << 20),
+            Ok(None)
+        );
     }
 
     #[test]
     fn what_is_not_resp_is_an_error() {
-        for bytes in [b"HTTP/1.1 400\r\n".as_slice(), b"+OK\n", b"$x\r\n", b"$-2\r\n", b"|1\r\n"] {
+        for bytes in [
+            b"HTTP/1.1 400\r\n".as_slice(),
+            b"+OK\n",
+            b"$x\r\n",
+            b"$-2\r\n",
+            b"|1\r\n",
+        ] {
             assert!(Boundary::default().find(bytes, 1000).is_err(), "{bytes:?}");
         }
     }

@@ -11,7 +11,7 @@ use crate::topology::Role;
 
 /// Why a node gets no commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(super) enum Reason {
     /// It is loading its data set.
     Loading,
     /// It says master, and another node was adopted.
@@ -47,15 +47,15 @@ impl fmt::Display for Reason {
 
 /// How far a replica may be off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub(super) struct Bounds {
     /// `upstream.max_link_down`.
-    pub link_down: Duration,
+    pub(super) link_down: Duration,
     /// `upstream.max_lag_bytes`.
-    pub lag_bytes: u64,
+    pub(super) lag_bytes: u64,
 }
 
 /// Whether the adopted master may serve.
-pub fn master(facts: &Facts) -> Result<(), Reason> {
+pub(super) fn master(facts: &Facts) -> Result<(), Reason> {
     match facts.role {
         Role::Master if facts.loading => Err(Reason::Loading),
         Role::Master => Ok(()),
@@ -65,7 +65,7 @@ pub fn master(facts: &Facts) -> Result<(), Reason> {
 
 /// Whether a node that is not the adopted master may serve reads. `master` is where the master was
 /// when it was last heard; `None`: no master was ever heard, and nothing can be compared.
-pub fn replica(facts: &Facts, master: Option<&Line>, bounds: &Bounds) -> Result<(), Reason> {
+pub(super) fn replica(facts: &Facts, master: Option<&Line>, bounds: &Bounds) -> Result<(), Reason> {
     let Some(link) = &facts.link else {
         return Err(Reason::OtherMaster);
     };
@@ -74,7 +74,13 @@ pub fn replica(facts: &Facts, master: Option<&Line>, bounds: &Bounds) -> Result<
     }
     if !link.up {
         match link.down_for {
-            None => return Err(if link.syncing { Reason::Syncing } else { Reason::NeverSynced }),
+            None => {
+                return Err(if link.syncing {
+                    Reason::Syncing
+                } else {
+                    Reason::NeverSynced
+                });
+            }
             Some(_) if link.syncing => return Err(Reason::Syncing),
             // A failover takes every link down at once, so a short while is tolerated.
             Some(down_for) if down_for > bounds.link_down => return Err(Reason::LinkDown),
@@ -94,7 +100,7 @@ pub fn replica(facts: &Facts, master: Option<&Line>, bounds: &Bounds) -> Result<
 
 /// Bytes between what the master had written when it was last heard and what this node has applied.
 /// A replica heard later than its master may be ahead of that: no lag.
-pub fn lag(facts: &Facts, master: Option<&Line>) -> Option<u64> {
+pub(super) fn lag(facts: &Facts, master: Option<&Line>) -> Option<u64> {
     let master = master?;
     master
         .continues(&facts.line)
@@ -155,13 +161,39 @@ mod tests {
             ("heard after the master", in_sync(6000), Ok(())),
             ("at the bound", in_sync(4000), Ok(())),
             ("beyond the bound", in_sync(3999), Err(Reason::Behind)),
-            ("loading", Facts { loading: true, ..in_sync(5000) }, Err(Reason::Loading)),
-            ("says master", Facts { role: Role::Master, link: None, ..in_sync(5000) }, Err(Reason::OtherMaster)),
-            ("other history", Facts { line: line("Y", 5000), ..in_sync(5000) }, Err(Reason::OtherHistory)),
+            (
+                "loading",
+                Facts {
+                    loading: true,
+                    ..in_sync(5000)
+                },
+                Err(Reason::Loading),
+            ),
+            (
+                "says master",
+                Facts {
+                    role: Role::Master,
+                    link: None,
+                    ..in_sync(5000)
+                },
+                Err(Reason::OtherMaster),
+            ),
+            (
+                "other history",
+                Facts {
+                    line: line("Y", 5000),
+                    ..in_sync(5000)
+                },
+                Err(Reason::OtherHistory),
+            ),
             ("link just cut", down_for(0), Ok(())),
             ("link cut, at the bound", down_for(10), Ok(())),
             ("link cut too long", down_for(11), Err(Reason::LinkDown)),
-            ("never synced", with_link(|link| link.up = false), Err(Reason::NeverSynced)),
+            (
+                "never synced",
+                with_link(|link| link.up = false),
+                Err(Reason::NeverSynced),
+            ),
             (
                 "first sync runs",
                 with_link(|link| {
@@ -180,7 +212,11 @@ mod tests {
                 Err(Reason::Syncing),
             ),
             // Redis before 7 counts from 1970 when the link was never up.
-            ("never synced, old server", down_for(1_795_424_826), Err(Reason::LinkDown)),
+            (
+                "never synced, old server",
+                down_for(1_795_424_826),
+                Err(Reason::LinkDown),
+            ),
         ];
         for (case, facts, verdict) in table {
             assert_eq!(replica(&facts, Some(&master), &BOUNDS), verdict, "{case}");
@@ -207,9 +243,19 @@ mod tests {
 
     #[test]
     fn a_master_serves_unless_it_loads_or_is_none() {
-        let facts = Facts { role: Role::Master, link: None, ..in_sync(1) };
+        let facts = Facts {
+            role: Role::Master,
+            link: None,
+            ..in_sync(1)
+        };
         assert_eq!(master(&facts), Ok(()));
-        assert_eq!(master(&Facts { loading: true, ..facts }), Err(Reason::Loading));
+        assert_eq!(
+            master(&Facts {
+                loading: true,
+                ..facts
+            }),
+            Err(Reason::Loading)
+        );
         assert_eq!(master(&in_sync(1)), Err(Reason::NotAMaster));
     }
 }

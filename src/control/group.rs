@@ -14,12 +14,12 @@ use super::registry::{Registry, name};
 use super::report::{NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
-use crate::settings::Settings;
+use crate::settings::{CommandOverride, Settings, Upstream};
 use crate::topology::{Greeting, MAX_NODES, Node, NodeId, Role, Topology};
 
 /// How long a discovered node is remembered after the master stopped listing it: a replica that
 /// reconnects keeps its place, and one that is promoted in that time is known.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 /// Share of reads of a discovered replica; that of a configured one unless told otherwise.
 const WEIGHT: u32 = 100;
 
@@ -69,8 +69,8 @@ impl Member {
     }
 
     fn is_at(&self, host: &str, port: u16) -> bool {
-        let same_host = self.host == host
-            || (self.address).is_some_and(|address| host.parse() == Ok(address.ip()));
+        let same_host =
+            self.host == host || (self.address).is_some_and(|address| host.parse() == Ok(address.ip()));
         self.port == port && same_host
     }
 }
@@ -78,11 +78,11 @@ impl Member {
 impl Group {
     /// The configured nodes, none of them heard yet.
     pub(super) fn new(settings: &Settings) -> Self {
-        let upstream = &settings.upstream;
-        let layers = Layers {
-            overrides: settings.commands.clone(),
-            ..Layers::default()
-        };
+        Group::of(&settings.upstream, settings.commands.clone())
+    }
+
+    fn of(upstream: &Upstream, overrides: Vec<CommandOverride>) -> Self {
+        let layers = Layers::new(overrides);
         let mut group = Group {
             registry: Registry::default(),
             members: BTreeMap::new(),
@@ -110,7 +110,11 @@ impl Group {
         let name = name(host, port);
         let Some(id) = self.registry.id(&name) else {
             if !self.full {
-                tracing::error!(node = name, most = MAX_NODES, "too many nodes in this process's life; it gets no commands");
+                tracing::error!(
+                    node = name,
+                    most = MAX_NODES,
+                    "too many nodes in this process's life; it gets no commands"
+                );
                 self.full = true;
             }
             return;
@@ -193,7 +197,10 @@ impl Group {
 
     /// How many nodes name that one as their master.
     fn followers(&self, master: &Member) -> usize {
-        let links = self.members.values().filter_map(|member| member.current()?.link.as_ref());
+        let links = self
+            .members
+            .values()
+            .filter_map(|member| member.current()?.link.as_ref());
         links
             .filter(|link| master.is_at(&link.master.0, link.master.1))
             .count()
@@ -203,9 +210,16 @@ impl Group {
     fn discover(&mut self, now: Duration) {
         let master = self.adopted.as_ref().filter(|_| self.reigns).map(|(id, _)| *id);
         let listed: Vec<(String, u16)> = match master.and_then(|id| self.members.get(&id)?.current()) {
-            Some(facts) => facts.replicas.iter().map(|replica| (replica.host.clone(), replica.port)).collect(),
+            Some(facts) => facts
+                .replicas
+                .iter()
+                .map(|replica| (replica.host.clone(), replica.port))
+                .collect(),
             None => {
-                let links = self.members.values().filter_map(|member| member.current()?.link.as_ref());
+                let links = self
+                    .members
+                    .values()
+                    .filter_map(|member| member.current()?.link.as_ref());
                 links.map(|link| link.master.clone()).collect()
             }
         };
@@ -229,7 +243,11 @@ impl Group {
         let Some(identity) = master.and_then(|member| member.identity.clone()) else {
             return;
         };
-        if self.identity.as_ref().is_some_and(|known| Arc::ptr_eq(known, &identity)) {
+        if self
+            .identity
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &identity))
+        {
             return;
         }
         if identity.commands.is_none() {
@@ -239,7 +257,10 @@ impl Group {
             self.greeting = identity.greeting.clone().map(Arc::new);
         }
         // The same server again after a reconnect: the table stays the one that workers hold.
-        let same = self.identity.as_ref().is_some_and(|known| known.commands == identity.commands);
+        let same = self
+            .identity
+            .as_ref()
+            .is_some_and(|known| known.commands == identity.commands);
         self.identity = Some(identity);
         if !same {
             self.rebuild_table();
@@ -247,7 +268,10 @@ impl Group {
     }
 
     fn rebuild_table(&mut self) {
-        let commands = self.identity.as_ref().and_then(|identity| identity.commands.as_ref());
+        let commands = self
+            .identity
+            .as_ref()
+            .and_then(|identity| identity.commands.as_ref());
         self.table = Arc::new(self.layers.table(commands));
     }
 

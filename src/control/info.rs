@@ -8,70 +8,76 @@ use crate::topology::{MAX_NODES, Role};
 
 /// A stretch of replication history: offsets mean something only within it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     /// `master_replid`.
-    pub replid: String,
+    pub(super) replid: String,
     /// `master_replid2` with `second_repl_offset`: the history it continues, and from where.
-    pub before: Option<(String, u64)>,
+    pub(super) before: Option<(String, u64)>,
     /// What a master has written, what a replica has applied.
-    pub offset: u64,
+    pub(super) offset: u64,
 }
 
 impl Line {
     /// Whether this is the other's history or its direct continuation.
-    pub fn continues(&self, other: &Line) -> bool {
+    pub(super) fn continues(&self, other: &Line) -> bool {
         self.replid == other.replid || self.before.as_ref().is_some_and(|(id, _)| *id == other.replid)
     }
 }
 
 /// A replica's link to its master.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MasterLink {
+pub(super) struct MasterLink {
     /// `master_link_status:up`.
-    pub up: bool,
+    pub(super) up: bool,
     /// `master_link_down_since_seconds`; `None` while it is up, and when it was never up.
-    pub down_for: Option<Duration>,
+    pub(super) down_for: Option<Duration>,
     /// `master_sync_in_progress`.
-    pub syncing: bool,
+    pub(super) syncing: bool,
     /// `master_host` and `master_port`.
-    pub master: (String, u16),
+    pub(super) master: (String, u16),
 }
 
 /// A replica that a master lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attached {
+pub(super) struct Attached {
     /// Its announced address.
-    pub host: String,
+    pub(super) host: String,
     /// Its announced port.
-    pub port: u16,
+    pub(super) port: u16,
 }
 
 /// One answer of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub(super) struct Facts {
     /// What it is: master or replica.
-    pub role: Role,
+    pub(super) role: Role,
     /// Where it is in which history.
-    pub line: Line,
+    pub(super) line: Line,
     /// A replica's link to its master.
-    pub link: Option<MasterLink>,
+    pub(super) link: Option<MasterLink>,
     /// The replicas that a master lists, at most [`MAX_NODES`].
-    pub replicas: Vec<Attached>,
+    pub(super) replicas: Vec<Attached>,
     /// It is reading its data set and answers `-LOADING`.
-    pub loading: bool,
+    pub(super) loading: bool,
 }
 
 /// Reads both sections. The error says which field is missing or wrong.
-pub fn parse(replication: &str, persistence: &str) -> Result<Facts, String> {
+pub(super) fn parse(replication: &str, persistence: &str) -> Result<Facts, String> {
     let role = match field(replication, "role") {
         Some("master") => Role::Master,
         Some("slave") => Role::Replica,
-        Some(other) => return Err(format!("INFO replication says role:{other}; expected master or slave")),
+        Some(other) => {
+            return Err(format!(
+                "INFO replication says role:{other}; expected master or slave"
+            ));
+        }
         None => return Err("INFO replication has no role".to_owned()),
     };
     let replid = field(replication, "master_replid").unwrap_or_default().to_owned();
     let second = field(replication, "second_repl_offset").and_then(|text| text.parse::<u64>().ok());
-    let before = field(replication, "master_replid2").map(str::to_owned).zip(second);
+    let before = field(replication, "master_replid2")
+        .map(str::to_owned)
+        .zip(second);
     let offset_field = match role {
         Role::Replica => "slave_repl_offset",
         Role::Master | Role::Unknown => "master_repl_offset",
@@ -103,7 +109,9 @@ fn link(replication: &str) -> MasterLink {
         syncing: field(replication, "master_sync_in_progress") == Some("1"),
         master: (
             field(replication, "master_host").unwrap_or_default().to_owned(),
-            field(replication, "master_port").and_then(|text| text.parse().ok()).unwrap_or(0),
+            field(replication, "master_port")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0),
         ),
     }
 }
@@ -114,13 +122,16 @@ fn attached((name, value): (&str, &str)) -> Option<Attached> {
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let part = |wanted: &str| {
+    let value_of = |wanted: &str| {
         let mut parts = value.split(',').filter_map(|part| part.split_once('='));
         parts.find_map(|(key, value)| (key == wanted).then_some(value))
     };
-    let host = part("ip")?;
-    let port = part("port")?.parse().ok()?;
-    (!host.is_empty() && port != 0).then(|| Attached { host: host.to_owned(), port })
+    let host = value_of("ip")?;
+    let port = value_of("port")?.parse().ok()?;
+    (!host.is_empty() && port != 0).then(|| Attached {
+        host: host.to_owned(),
+        port,
+    })
 }
 
 /// The value of a field of any section.
@@ -152,8 +163,15 @@ mod tests {
         assert!(!facts.loading);
         assert!(facts.line.offset > 0);
         assert_eq!(facts.line.replid.len(), 40);
-        assert_eq!(facts.line.before, None, "second_repl_offset:-1 is no earlier history");
-        let hosts: Vec<_> = facts.replicas.iter().map(|replica| replica.host.as_str()).collect();
+        assert_eq!(
+            facts.line.before, None,
+            "second_repl_offset:-1 is no earlier history"
+        );
+        let hosts: Vec<_> = facts
+            .replicas
+            .iter()
+            .map(|replica| replica.host.as_str())
+            .collect();
         assert_eq!(hosts, ["127.0.0.1"]);
     }
 
@@ -195,14 +213,28 @@ mod tests {
     #[test]
     fn what_is_no_answer_of_a_server_is_an_error_that_names_the_field() {
         assert!(parse("", "").unwrap_err().contains("no role"));
-        assert!(parse("role:sentinel\r\n", "").unwrap_err().contains("role:sentinel"));
-        assert!(parse("role:master\r\n", "").unwrap_err().contains("master_repl_offset"));
+        assert!(
+            parse("role:sentinel\r\n", "")
+                .unwrap_err()
+                .contains("role:sentinel")
+        );
+        assert!(
+            parse("role:master\r\n", "")
+                .unwrap_err()
+                .contains("master_repl_offset")
+        );
     }
 
     #[test]
     fn fields_that_look_like_replicas_are_not_taken_for_them() {
         let text = "role:master\r\nmaster_repl_offset:0\r\nslave_priority:100\r\nslave:ip=1.1.1.1,port=1\r\nslave1:ip=,port=1\r\nslave2:ip=2.2.2.2,port=99999\r\nslave10:ip=::1,port=7,state=online\r\n";
         let replicas = parse(text, "").unwrap().replicas;
-        assert_eq!(replicas, [Attached { host: "::1".to_owned(), port: 7 }]);
+        assert_eq!(
+            replicas,
+            [Attached {
+                host: "::1".to_owned(),
+                port: 7
+            }]
+        );
     }
 }

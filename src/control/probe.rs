@@ -166,6 +166,8 @@ fn text(asked: &str, reply: &Bytes) -> Result<String, Failure> {
     match decode(reply)? {
         OwnedFrame::BulkString(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         OwnedFrame::Error(error) => Err(Failure::from_reply(asked, &error)),
-        _ => Err(Failure::protocol(format!("{asked} is answered with neither text nor an error"))),
+        _ => Err(Failure::protocol(format!(
+            "{asked} is answered with neither text nor an error"
+        ))),
     }
 }

@@ -11,14 +11,21 @@ use crate::settings::CommandOverride;
 const MAX_LEARNED: usize = 1024;
 
 /// What goes into the table besides the embedded one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Layers {
-    /// The user's changes.
-    pub(super) overrides: Vec<CommandOverride>,
+    overrides: Vec<CommandOverride>,
     learned: BTreeSet<String>,
 }
 
 impl Layers {
+    /// The user's changes, and nothing learned yet.
+    pub(super) fn new(overrides: Vec<CommandOverride>) -> Self {
+        Layers {
+            overrides,
+            learned: BTreeSet::new(),
+        }
+    }
+
     /// Notes that a replica refused a command of class read. True when that is news.
     pub(super) fn learn_write(&mut self, name: &str) -> bool {
         self.learned.len() < MAX_LEARNED && self.learned.insert(name.to_owned())

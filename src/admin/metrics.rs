@@ -1,0 +1,277 @@
+//! `/metrics`: every number of the process, summed over the workers when it is asked for.
+//!
+//! Each metric is declared once, here, with its help. Nothing is kept: the counters live with the
+//! workers, and a scrape reads them.
+
+mod process;
+mod write;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::State;
+use super::topology::role;
+use crate::commands::Class;
+use crate::control::NodeReport;
+use crate::stats::{Fault, LATENCY_BOUNDS_US, Limit, NodeStats, WorkerStats};
+use crate::topology::{MAX_NODES, NodeId, Role};
+use write::Writer;
+
+/// A registry whose one collector reads everything at each scrape.
+pub(super) fn registry(state: State) -> Registry {
+    let mut registry = Registry::with_prefix("redis_ambassador");
+    registry.register_collector(Box::new(Everything(state)));
+    registry
+}
+
+#[derive(Debug)]
+struct Everything(State);
+
+impl Collector for Everything {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let mut writer = Writer(&mut encoder);
+        self.clients(&mut writer)?;
+        self.commands(&mut writer)?;
+        self.connections(&mut writer)?;
+        self.latency(&mut writer)?;
+        self.group(&mut writer)?;
+        process::write(&mut writer)
+    }
+}
+
+impl Everything {
+    fn sum(&self, pick: impl Fn(&WorkerStats) -> u64) -> u64 {
+        self.0
+            .stats
+            .iter()
+            .map(|stats| pick(stats))
+            .fold(0, u64::wrapping_add)
+    }
+
+    /// A sum for each node that any worker ever had to do with, also for those that left.
+    fn per_node(&self, pick: impl Fn(&NodeStats) -> u64) -> Vec<(String, u64)> {
+        let sum = |id| {
+            let seen: Vec<u64> = self
+                .0
+                .stats
+                .iter()
+                .filter_map(|stats| stats.seen(id))
+                .map(&pick)
+                .collect();
+            (!seen.is_empty()).then(|| seen.into_iter().fold(0, u64::wrapping_add))
+        };
+        self.names()
+            .filter_map(|(id, name)| Some((name, sum(id)?)))
+            .collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = (NodeId, String)> {
+        let names = self.0.report.borrow().names.clone();
+        (0..MAX_NODES as u16).map(NodeId).zip(names)
+    }
+
+    fn clients(&self, writer: &mut Writer<'_, '_>) -> Result<(), std::fmt::Error> {
+        writer.gauge(
+            "clients",
+            "Clients connected now",
+            None,
+            self.sum(|s| s.clients.read()),
+        )?;
+        writer.counter(
+            "clients_accepted",
+            "Clients ever accepted",
+            None,
+            self.sum(|s| s.accepted.read()),
+        )?;
+        let received = self.sum(|s| s.bytes_in.read());
+        let sent = self.sum(|s| s.bytes_out.read());
+        writer.counters(
+            "client_bytes",
+            "Bytes received from and sent to clients",
+            Some(&Unit::Bytes),
+            [(["received"], received), (["sent"], sent)],
+            ["direction"],
+        )?;
+        writer.gauge(
+            "buffered",
+            "Bytes held in buffers for clients and nodes now",
+            Some(&Unit::Bytes),
+            self.sum(|s| s.buffered.read()),
+        )?;
+        writer.counters(
+            "limits_hit",
+            "Times a client or connection ran into a limit of the configuration",
+            None,
+            Limit::ALL.map(|limit| ([limit.name()], self.sum(|s| s.limits[limit as usize].read()))),
+            ["limit"],
+        )?;
+        writer.counter(
+            "panics",
+            "Panics caught; each cost one client",
+            None,
+            self.sum(|s| s.panics.read()),
+        )
+    }
+
+    fn commands(&self, writer: &mut Writer<'_, '_>) -> Result<(), std::fmt::Error> {
+        let by_class = Class::ALL.into_iter().flat_map(|class| {
+            let nodes = self.per_node(|node| node.commands[class.index()].read());
+            nodes
+                .into_iter()
+                .map(move |(name, n)| ([class.name().to_owned(), name], n))
+        });
+        writer.counters(
+            "commands",
+            "Commands sent to nodes, by class and node",
+            None,
+            by_class,
+            ["class", "node"],
+        )?;
+        writer.counters(
+            "local_commands",
+            "Commands that the ambassador answered itself, by class",
+            None,
+            Class::ALL.map(|class| ([class.name()], self.sum(|s| s.local[class.index()].read()))),
+            ["class"],
+        )?;
+        writer.counters(
+            "errors",
+            "Errors that clients saw and that no node replied, by whose fault they are",
+            None,
+            Fault::ALL.map(|fault| ([fault.name()], self.sum(|s| s.errors[fault as usize].read()))),
+            ["fault"],
+        )?;
+        writer.counter(
+            "reads_retried",
+            "Reads sent again to another node",
+            None,
+            self.sum(|s| s.reads_retried.read()),
+        )?;
+        writer.counter(
+            "writes_in_doubt",
+            "Writes sent to a node that was lost before it replied",
+            None,
+            self.sum(|s| s.in_doubt.read()),
+        )?;
+        writer.counter(
+            "commands_reclassified",
+            "Commands of class read that a replica answered READONLY",
+            None,
+            self.sum(|s| s.reclassified.read()),
+        )
+    }
+
+    fn connections(&self, writer: &mut Writer<'_, '_>) -> Result<(), std::fmt::Error> {
+        let mut gauge = |name, help, pick: fn(&NodeStats) -> u64| {
+            let values = self.per_node(pick).into_iter().map(|(name, n)| ([name], n));
+            writer.gauges(name, help, None, values, ["node"])
+        };
+        gauge("links", "Shared connections to the node that are up", |node| {
+            node.links.read()
+        })?;
+        gauge(
+            "leases",
+            "Own connections to the node in use by a client",
+            |node| node.leases.read(),
+        )?;
+        gauge(
+            "warm_leases",
+            "Own connections to the node that wait for a client",
+            |node| node.warm.read(),
+        )?;
+        let mut counter = |name, help, pick: fn(&NodeStats) -> u64| {
+            let values = self.per_node(pick).into_iter().map(|(name, n)| ([name], n));
+            writer.counters(name, help, None, values, ["node"])
+        };
+        counter("node_connects", "Connections opened to the node", |node| {
+            node.connects.read()
+        })?;
+        counter(
+            "node_failures",
+            "Connections to the node that failed or broke",
+            |node| node.failures.read(),
+        )?;
+        counter(
+            "node_error_replies",
+            "Error replies received from the node",
+            |node| node.error_replies.read(),
+        )?;
+        let sent = self.per_node(|node| node.bytes_sent.read());
+        let received = self.per_node(|node| node.bytes_received.read());
+        let sent = sent.into_iter().map(|(name, n)| (["sent".to_owned(), name], n));
+        let received = received
+            .into_iter()
+            .map(|(name, n)| (["received".to_owned(), name], n));
+        writer.counters(
+            "node_bytes",
+            "Bytes sent to and received from the node",
+            Some(&Unit::Bytes),
+            sent.chain(received),
+            ["direction", "node"],
+        )
+    }
+
+    fn latency(&self, writer: &mut Writer<'_, '_>) -> Result<(), std::fmt::Error> {
+        let histograms = self.names().filter_map(|(id, name)| {
+            let seen: Vec<&NodeStats> = self.0.stats.iter().filter_map(|stats| stats.seen(id)).collect();
+            if seen.is_empty() {
+                return None;
+            }
+            let counts = (0..=LATENCY_BOUNDS_US.len())
+                .map(|bucket| seen.iter().map(|node| node.latency.buckets[bucket].read()).sum())
+                .collect();
+            let sum_us: u64 = seen.iter().map(|node| node.latency.sum_us.read()).sum();
+            Some((name, counts, sum_us))
+        });
+        writer.histograms(
+            "node_latency",
+            "Time from a command's arrival until its reply was handed on, by node",
+            histograms,
+        )
+    }
+
+    fn group(&self, writer: &mut Writer<'_, '_>) -> Result<(), std::fmt::Error> {
+        let report = self.0.report.borrow().clone();
+        let version = self.0.topology.borrow().version;
+        writer.gauge(
+            "topology_version",
+            "Snapshots of the group published to the workers",
+            None,
+            version,
+        )?;
+        let mut gauge = |name, help, unit, pick: fn(&NodeReport) -> Option<u64>| {
+            let values = report
+                .nodes
+                .iter()
+                .filter_map(|node| Some(([node.name.as_str()], pick(node)?)));
+            writer.gauges(name, help, unit, values, ["node"])
+        };
+        gauge("node_usable", "1 when the node may get commands", None, |node| {
+            Some(node.usable.into())
+        })?;
+        gauge(
+            "node_offset",
+            "What the node has written (master) or applied (replica) of its replication history",
+            Some(&Unit::Bytes),
+            |node| node.offset,
+        )?;
+        gauge(
+            "node_lag",
+            "How far the node is behind the master, both as they were probed last",
+            Some(&Unit::Bytes),
+            |node| node.lag,
+        )?;
+        let roles = report.nodes.iter().flat_map(|node| {
+            let each = [Role::Master, Role::Replica, Role::Unknown];
+            each.map(|one| ([node.name.as_str(), role(one)], u64::from(node.role == one)))
+        });
+        writer.gauges(
+            "node_role",
+            "1 for the role that the node says it has",
+            None,
+            roles,
+            ["node", "role"],
+        )
+    }
+}

@@ -1,0 +1,42 @@
+//! `/topology`: the replication group as JSON.
+
+use serde_json::{Value, json};
+
+use crate::control::{NodeReport, Report};
+use crate::topology::{Role, Topology};
+
+/// What workers act on (version, master) with what probes know of each node.
+pub(super) fn json(topology: &Topology, report: &Report) -> String {
+    let master = topology
+        .master
+        .and_then(|id| topology.node(id))
+        .map(|node| node.name.as_str());
+    let nodes: Vec<Value> = report.nodes.iter().map(node).collect();
+    let value = json!({ "version": topology.version, "master": master, "nodes": nodes });
+    format!("{value:#}\n")
+}
+
+fn node(node: &NodeReport) -> Value {
+    json!({
+        "id": node.id.0,
+        "name": node.name,
+        "address": node.address.map(|address| address.to_string()),
+        "role": role(node.role),
+        "usable": node.usable,
+        "reason": (!node.usable).then_some(&node.reason),
+        "weight": node.weight,
+        "configured": node.configured,
+        "replid": node.replid,
+        "offset": node.offset,
+        "lag_bytes": node.lag,
+        "link_up": node.link_up,
+    })
+}
+
+pub(super) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Replica => "replica",
+        Role::Unknown => "unknown",
+    }
+}
