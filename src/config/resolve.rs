@@ -116,6 +116,7 @@ impl Resolver<'_> {
             username: Some(self.take("upstream.username")).filter(|name: &String| !name.is_empty()),
             password: self.password(),
             connect_timeout: self.within("upstream.connect_timeout", &(MILLISECOND * 10..=HOUR)),
+            start_timeout: self.bound("upstream.start_timeout", MILLISECOND * 10),
             reply_timeout: self.bound("upstream.reply_timeout", MILLISECOND * 10),
             probe_interval: self.within("upstream.probe_interval", &(MILLISECOND * 10..=SECOND * 60)),
             probe_timeout: self.within("upstream.probe_timeout", &(MILLISECOND * 10..=SECOND * 60)),
