@@ -28,7 +28,6 @@ use crate::topology::{NodeId, Topology};
 use crate::worker::{Hint, Mail, WorkerHandle};
 
 pub use connection::{Failure, FailureKind};
-pub use registry::name;
 pub use report::{NodeReport, Report};
 
 use group::Group;

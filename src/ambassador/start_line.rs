@@ -4,7 +4,7 @@ use tracing::info;
 
 use super::Running;
 use crate::control::{Failure, FailureKind, Report};
-use crate::settings::{Listen, ReadPolicy, Settings};
+use crate::settings::{Listen, Settings};
 use crate::topology::Role;
 
 /// The one line that says what listens where, who is master, which replicas.
@@ -28,7 +28,7 @@ pub(super) fn log(running: &Running) {
         listen = running
             .listening()
             .iter()
-            .map(place)
+            .map(Listen::to_string)
             .collect::<Vec<_>>()
             .join(" "),
         admin = running
@@ -41,26 +41,9 @@ pub(super) fn log(running: &Running) {
             replicas.join(", ")
         },
         workers = running.settings().workers,
-        reads = policy(running.settings().reads.policy),
+        reads = running.settings().reads.policy.name(),
         "ready"
     );
-}
-
-/// The place as the user would write it.
-fn place(place: &Listen) -> String {
-    match place {
-        Listen::Tcp(address) => address.to_string(),
-        Listen::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-fn policy(policy: ReadPolicy) -> &'static str {
-    match policy {
-        ReadPolicy::ReplicasFirst => "replicas-first",
-        ReadPolicy::ReplicasOnly => "replicas-only",
-        ReadPolicy::Any => "any",
-        ReadPolicy::MasterOnly => "master-only",
-    }
 }
 
 /// What keeps the configured master from being one, if it has been asked at all.
@@ -77,8 +60,7 @@ pub(super) fn master_trouble(report: &Report) -> Option<Failure> {
 
 /// The sentence for the person who started it.
 pub(super) fn explain(settings: &Settings, trouble: Option<&Failure>) -> String {
-    let master = &settings.upstream.master;
-    let name = crate::control::name(&master.host, master.port);
+    let name = &settings.upstream.master;
     let Some(trouble) = trouble else {
         return format!(
             "no usable master: {name} (--master) has not answered; check the address and the network"

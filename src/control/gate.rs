@@ -26,7 +26,7 @@ pub(super) enum Reason {
     LinkDown,
     /// Its data belong to a history that is not the master's.
     OtherHistory,
-    /// It is behind by more than `upstream.max_lag_bytes`.
+    /// It is behind by more than `upstream.max_lag`.
     Behind,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Reason {
             Reason::Syncing => "it is syncing with its master",
             Reason::LinkDown => "its link to the master is down for longer than upstream.max_link_down",
             Reason::OtherHistory => "its data are not of the master's history",
-            Reason::Behind => "it is behind the master by more than upstream.max_lag_bytes",
+            Reason::Behind => "it is behind the master by more than upstream.max_lag",
         })
     }
 }
@@ -50,7 +50,7 @@ impl fmt::Display for Reason {
 pub(super) struct Bounds {
     /// `upstream.max_link_down`.
     pub(super) link_down: Duration,
-    /// `upstream.max_lag_bytes`.
+    /// `upstream.max_lag`.
     pub(super) lag_bytes: u64,
 }
 

@@ -10,11 +10,11 @@ use super::election::{self, Candidate, Fate, Incumbent};
 use super::gate::{self, Bounds};
 use super::info::{Facts, Line};
 use super::probe::{Identity, Target, Word};
-use super::registry::{Registry, name};
+use super::registry::Registry;
 use super::report::{NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
-use crate::settings::{CommandOverride, Settings, Upstream};
+use crate::settings::{CommandOverride, NodeAddress, Settings, Upstream};
 use crate::topology::{Greeting, MAX_NODES, Node, NodeId, Role, Topology};
 
 /// How long a discovered node is remembered after the master stopped listing it: a replica that
@@ -45,10 +45,8 @@ pub(super) struct Group {
 
 #[derive(Debug)]
 struct Member {
-    host: String,
-    port: u16,
+    place: NodeAddress,
     name: String,
-    weight: u32,
     configured: bool,
     /// When a master listed it last; only discovered ones care.
     listed: Duration,
@@ -69,9 +67,9 @@ impl Member {
     }
 
     fn is_at(&self, host: &str, port: u16) -> bool {
-        let same_host =
-            self.host == host || (self.address).is_some_and(|address| host.parse() == Ok(address.ip()));
-        self.port == port && same_host
+        let same_host = self.place.host.eq_ignore_ascii_case(host)
+            || (self.address).is_some_and(|address| host.parse() == Ok(address.ip()));
+        self.place.port == port && same_host
     }
 }
 
@@ -101,13 +99,13 @@ impl Group {
             full: false,
         };
         for node in std::iter::once(&upstream.master).chain(&upstream.replicas) {
-            group.add(&node.host, node.port, node.weight, true, Duration::ZERO);
+            group.add(node.clone(), true, Duration::ZERO);
         }
         group
     }
 
-    fn add(&mut self, host: &str, port: u16, weight: u32, configured: bool, now: Duration) {
-        let name = name(host, port);
+    fn add(&mut self, place: NodeAddress, configured: bool, now: Duration) {
+        let name = place.to_string();
         let Some(id) = self.registry.id(&name) else {
             if !self.full {
                 tracing::error!(
@@ -120,10 +118,8 @@ impl Group {
             return;
         };
         self.members.entry(id).or_insert_with(|| Member {
-            host: host.to_owned(),
-            port,
+            place,
             name,
-            weight,
             configured,
             listed: now,
             address: None,
@@ -226,7 +222,15 @@ impl Group {
         for (host, port) in listed {
             match self.members.values_mut().find(|member| member.is_at(&host, port)) {
                 Some(member) => member.listed = now,
-                None => self.add(&host, port, WEIGHT, false, now),
+                None => self.add(
+                    NodeAddress {
+                        host,
+                        port,
+                        weight: WEIGHT,
+                    },
+                    false,
+                    now,
+                ),
             }
         }
         // Without a master nobody lists anybody, which says nothing.
@@ -279,8 +283,8 @@ impl Group {
     pub(super) fn targets(&self) -> Vec<Target> {
         let target = |(id, member): (&NodeId, &Member)| Target {
             id: *id,
-            host: member.host.clone(),
-            port: member.port,
+            host: member.place.host.clone(),
+            port: member.place.port,
         };
         self.members.iter().map(target).collect()
     }
@@ -312,7 +316,7 @@ impl Group {
                     name: member.name.clone(),
                     address: member.address,
                     role: member.role(),
-                    weight: member.weight,
+                    weight: member.place.weight,
                     usable: verdict.is_ok(),
                     reason: verdict.err().unwrap_or_default(),
                 }
@@ -350,7 +354,7 @@ impl Group {
                 name: member.name.clone(),
                 address: member.address,
                 role: member.role(),
-                weight: member.weight,
+                weight: member.place.weight,
                 usable: verdict.is_ok(),
                 reason: verdict.err().unwrap_or_default(),
                 configured: member.configured,

@@ -28,15 +28,6 @@ impl Registry {
     }
 }
 
-/// `host:port`, with brackets around an IPv6 address.
-pub fn name(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,16 +36,10 @@ mod tests {
     fn a_name_keeps_its_number_and_numbers_end() {
         let mut registry = Registry::default();
         for port in 0..MAX_NODES as u16 {
-            assert_eq!(registry.id(&name("h", port)), Some(NodeId(port)));
+            assert_eq!(registry.id(&format!("h:{port}")), Some(NodeId(port)));
         }
         assert_eq!(registry.id("h:3"), Some(NodeId(3)));
         assert_eq!(registry.id("one too many:1"), None);
         assert_eq!(registry.names().len(), MAX_NODES);
-    }
-
-    #[test]
-    fn addresses_read_as_one_would_write_them() {
-        assert_eq!(name("redis-0.redis", 6379), "redis-0.redis:6379");
-        assert_eq!(name("::1", 6379), "[::1]:6379");
     }
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use redis_protocol::resp2::types::OwnedFrame;
 
-use crate::commands::{Class, Command, Table};
-use crate::settings::CommandOverride;
+use crate::commands::{Class, CommandOverride, Table};
 
 /// Names learned from READONLY replies are bounded: a client can make the ambassador see any name.
 const MAX_LEARNED: usize = 1024;
@@ -33,28 +32,65 @@ impl Layers {
 
     /// Puts the layers together; `commands` is the master's reply to COMMAND.
     pub(super) fn table(&self, commands: Option<&OwnedFrame>) -> Table {
-        let mut table = merged(commands, &self.overrides);
-        for name in &self.learned {
-            let (container, sub) = match name.split_once('|') {
-                Some((container, sub)) => (container, Some(sub.as_bytes())),
-                None => (name.as_str(), None),
-            };
-            let Some(known) = table.lookup(container.as_bytes(), sub) else {
-                continue;
-            };
-            let corrected = Command {
-                name: name.clone(),
-                class: Class::Write,
-                why: "a replica answered READONLY to it".to_owned(),
-                ..known.clone()
-            };
-            table.insert(corrected);
-        }
-        table
+        let embedded = Table::embedded();
+        let merged = match commands {
+            Some(commands) => embedded.with_server(commands),
+            None => embedded.clone(),
+        };
+        // The configuration was checked against the embedded table, and READONLY comes only for commands that a
+        // server knows; should one fail all the same, the table without that layer is still a right one.
+        let chosen = with(merged, &self.overrides);
+        let learned: Vec<CommandOverride> = self.learned.iter().map(|name| as_write(name)).collect();
+        with(chosen, &learned)
     }
 }
 
-/// The layers that `commands` knows how to merge.
-fn merged(_commands: Option<&OwnedFrame>, _overrides: &[CommandOverride]) -> Table {
-    Table::default()
+fn with(table: Table, changes: &[CommandOverride]) -> Table {
+    table.with_overrides(changes).unwrap_or_else(|error| {
+        tracing::warn!(
+            command = error.name,
+            expected = error.expected,
+            "a change to the command table does not fit"
+        );
+        table
+    })
+}
+
+fn as_write(name: &str) -> CommandOverride {
+    CommandOverride {
+        name: name.to_owned(),
+        class: Some(Class::Write),
+        keys: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(table: &Table, name: &str) -> Class {
+        table.lookup(name.as_bytes(), None).unwrap().class
+    }
+
+    #[test]
+    fn what_a_replica_refused_is_a_write_from_then_on_whatever_the_user_said() {
+        let mut layers = Layers::new(vec![CommandOverride {
+            name: "sort".to_owned(),
+            class: Some(Class::Read),
+            keys: None,
+        }]);
+        assert_eq!(class(&layers.table(None), "get"), Class::Read);
+        assert_eq!(class(&layers.table(None), "sort"), Class::Read);
+        assert!(layers.learn_write("sort"));
+        assert!(!layers.learn_write("sort"), "that is no news");
+        assert_eq!(class(&layers.table(None), "sort"), Class::Write);
+        assert_eq!(class(&layers.table(None), "get"), Class::Read);
+    }
+
+    #[test]
+    fn a_client_cannot_make_it_remember_without_end() {
+        let mut layers = Layers::new(Vec::new());
+        let learned = (0..10_000).filter(|n| layers.learn_write(&n.to_string())).count();
+        assert_eq!(learned, MAX_LEARNED);
+    }
 }
