@@ -2,15 +2,15 @@
 //!
 //! The modules, from top to bottom; each uses only those below it (`tests/layers.rs` keeps it so).
 
-pub mod admin;
-pub mod ambassador;
 pub mod cli;
-pub mod commands;
-pub mod config;
-pub mod control;
 pub mod local;
-pub mod resp;
-pub mod settings;
+pub mod ambassador;
+pub mod admin;
+pub mod control;
+pub mod worker;
+pub mod config;
 pub mod stats;
 pub mod topology;
-pub mod worker;
+pub mod settings;
+pub mod commands;
+pub mod resp;

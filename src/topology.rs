@@ -76,6 +76,17 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// Nobody has been asked yet.
+    pub fn unknown() -> Self {
+        Topology {
+            version: 0,
+            nodes: Vec::new(),
+            master: None,
+            greeting: None,
+            table: Arc::default(),
+        }
+    }
+
     /// The node with that id, if it is part of the group now.
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == id)

@@ -1,5 +1,59 @@
 //! The data plane: threads that share nothing while they serve.
+//!
+//! A worker owns its clients and its links to every node. It sleeps in the kernel until sockets are ready and
+//! then takes a turn: read what came, find the requests, put them on links, hand replies to clients, and at
+//! the end write each socket once. From top to bottom: the turn; requests (what clients sent) and replies
+//! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
+mod client;
+mod clients;
+mod dispatch;
+mod failure;
+mod flush;
+mod handshake;
+mod lease;
+mod link;
+mod links;
 mod mailbox;
+mod owed;
+mod profile;
+mod replies;
+mod requests;
+mod route;
+mod session;
+mod slots;
+mod socket;
+mod special;
+mod sweep;
+mod texts;
+mod tunnel;
+mod turn;
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use mio::{Poll, Waker};
 
 pub use mailbox::{Hint, Inbox, Mail, WorkerHandle};
+
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+
+/// Starts a worker thread; it serves until it is told to drain or its handle is gone.
+pub fn spawn(
+    index: usize,
+    settings: Arc<Settings>,
+    hints: tokio::sync::mpsc::Sender<Hint>,
+) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
+    let stats = Arc::new(WorkerStats::default());
+    let (sender, mail) = mpsc::channel();
+    let inbox = Inbox { mail, hints };
+    let worker_stats = Arc::clone(&stats);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings).run())?;
+    Ok((WorkerHandle::new(stats, sender, waker), thread))
+}

@@ -1,0 +1,183 @@
+//! One client: its socket, what it sent that is not a whole request yet, what it is owed, and where its
+//! commands go.
+
+use std::time::Instant;
+
+use super::link::LinkKey;
+use super::owed::Owed;
+use super::session::Session;
+use super::slots::Key;
+use super::socket::Socket;
+use crate::resp::{Passage, RequestScanner};
+
+pub(super) type ClientKey = Key<Client>;
+
+/// Where the commands went whose replies are owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Nothing is owed.
+    Idle,
+    /// To the master.
+    Master,
+    /// To nodes chosen for reading.
+    Reading,
+}
+
+/// Why nothing more of a client's requests is looked at for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stall {
+    /// No reason.
+    None,
+    /// The next request has to wait until nothing is owed.
+    Owed,
+    /// No node is there for the next request.
+    Node,
+    /// A link with the client's new state is being made.
+    Link(LinkKey),
+    /// That link was made or failed: `Err` is the error reply.
+    Verdict(Result<(), Vec<u8>>),
+    /// As many bytes of requests are unanswered as one client may have.
+    Pipeline,
+    /// The own connection takes no more bytes for now.
+    Lease,
+}
+
+/// An own connection in use.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) link: LinkKey,
+    /// Between MULTI and EXEC.
+    pub(super) multi: bool,
+    /// Keys are watched.
+    pub(super) watching: bool,
+    /// A command that may wait for ever is under way.
+    pub(super) blocked: bool,
+    /// The connection is no longer what its profile says, and must not go back to the pool.
+    pub(super) spoiled: bool,
+    /// A request is passed on before it is complete.
+    pub(super) upload: Option<Passage>,
+}
+
+impl Lease {
+    /// Whether the client could do without it.
+    pub(super) fn is_over(&self) -> bool {
+        !self.multi && !self.watching && self.upload.is_none()
+    }
+}
+
+/// How a client's commands travel.
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// On links shared with others.
+    Shared,
+    /// On an own connection to the master, until what it was taken for is over.
+    Leased(Box<Lease>),
+    /// On an own connection for good, both directions passed on as they are.
+    Tunnel(Box<Tunnel>),
+}
+
+/// An own connection for good.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) link: LinkKey,
+    /// A request is passed on before it is complete.
+    pub(super) upload: Option<Passage>,
+    /// A RESET was sent; its reply ends the tunnel.
+    pub(super) resetting: bool,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) socket: Socket,
+    /// Requests, or the beginning of one, that could not be dealt with yet.
+    pub(super) input: Vec<u8>,
+    pub(super) scanner: RequestScanner,
+    /// Replies that the socket has not taken, from `out_at` on.
+    pub(super) out: Vec<u8>,
+    pub(super) out_at: usize,
+    pub(super) owed: Owed,
+    pub(super) lane: Lane,
+    /// Bytes of requests sent on and not answered.
+    pub(super) pending: usize,
+    /// Batches taken back from a dead link that wait for a node.
+    pub(super) parked: u32,
+    pub(super) session: Session,
+    pub(super) mode: Mode,
+    pub(super) stall: Stall,
+    /// Since when the next request waits for a node.
+    pub(super) node_since: Option<Instant>,
+    /// The wait for a node lasted too long: requests that need one get an error until the input is empty.
+    pub(super) expired: bool,
+    /// Bytes may be there to be read.
+    pub(super) readable: bool,
+    /// The peer closed its end.
+    pub(super) hup: bool,
+    /// The socket takes no bytes for now.
+    pub(super) full: bool,
+    /// In the list of clients to flush.
+    pub(super) dirty: bool,
+    /// In the list of clients to go on with.
+    pub(super) again: bool,
+    /// It took its replies too slowly for too long: its link does not rest for it any more.
+    pub(super) overrun: bool,
+    /// To be closed once all that is owed has been handed over.
+    pub(super) closing: bool,
+    pub(super) born: Instant,
+    /// When it last sent anything.
+    pub(super) heard: Instant,
+    /// Since when a request is incomplete.
+    pub(super) began: Option<Instant>,
+}
+
+impl Client {
+    pub(super) fn new(socket: Socket, session: Session, now: Instant) -> Self {
+        Client {
+            socket,
+            input: Vec::new(),
+            scanner: RequestScanner::default(),
+            out: Vec::new(),
+            out_at: 0,
+            owed: Owed::default(),
+            lane: Lane::Idle,
+            pending: 0,
+            parked: 0,
+            session,
+            mode: Mode::Shared,
+            stall: Stall::None,
+            node_since: None,
+            expired: false,
+            readable: false,
+            hup: false,
+            full: false,
+            dirty: false,
+            again: false,
+            overrun: false,
+            closing: false,
+            born: now,
+            heard: now,
+            began: None,
+        }
+    }
+
+    /// Bytes that wait for the client to read.
+    pub(super) fn unread(&self) -> usize {
+        self.out.len() - self.out_at + self.owed.held()
+    }
+
+    /// Its own connection, if it has one.
+    pub(super) fn lease(&self) -> Option<LinkKey> {
+        match &self.mode {
+            Mode::Shared => None,
+            Mode::Leased(lease) => Some(lease.link),
+            Mode::Tunnel(tunnel) => Some(tunnel.link),
+        }
+    }
+
+    /// Puts a reply of the ambassador's own in its place.
+    pub(super) fn answer(&mut self, reply: &[u8]) {
+        if !self.session.takes_silence() {
+            self.owed.answer(reply, &mut self.out);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Clients come, send bytes, and go.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mio::net::{TcpStream, UnixStream};
+use tracing::{debug, warn};
+
+use super::client::{Client, ClientKey, Mode, Stall};
+use super::session::Session;
+use super::socket::{self, Moved, Socket};
+use super::turn::{Worker, client_token};
+use crate::stats::{Fault, Limit};
+
+/// Reads per client and turn; who has more to say goes on in the next turn.
+const ROUNDS: usize = 4;
+
+/// Buffers kept for clients that will need one.
+const SPARE_BUFFERS: usize = 64;
+
+/// A buffer that grew beyond this is not kept.
+const SPARE_CAPACITY: usize = 64 * 1024;
+
+/// CLIENT ID, unique over the process's life.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Worker {
+    pub(super) fn accept_tcp(&mut self, stream: std::net::TcpStream) {
+        self.accept(Socket::Tcp(TcpStream::from_std(stream)));
+    }
+
+    pub(super) fn accept_unix(&mut self, stream: std::os::unix::net::UnixStream) {
+        self.accept(Socket::Unix(UnixStream::from_std(stream)));
+    }
+
+    fn accept(&mut self, socket: Socket) {
+        let session = Session::new(NEXT_ID.fetch_add(1, Ordering::Relaxed), self.plain);
+        let key = self.clients.insert(Client::new(socket, session, self.now));
+        self.stats.accepted.add(1);
+        self.stats.clients.set(self.clients.len() as u64);
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        if let Err(error) = client.socket.register(self.poll.registry(), client_token(key)) {
+            warn!(%error, "a client's socket cannot be watched");
+            self.close_client(key);
+        }
+    }
+
+    /// A client's socket is ready.
+    pub(super) fn client_ready(&mut self, key: ClientKey, readable: bool, writable: bool, closed: bool) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.readable |= readable || closed;
+        client.hup |= closed;
+        if writable && client.full {
+            client.full = false;
+            self.soil_client(key);
+        }
+        if closed && self.is_blocked(key) {
+            // Nobody is there to take what the blocked command would pop.
+            return self.close_client(key);
+        }
+        if readable || closed {
+            self.read_client(key);
+        }
+    }
+
+    /// Goes on with a client that was stalled, or that had more to say than one turn allows.
+    pub(super) fn go_on(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.again = false;
+        if !matches!(client.stall, Stall::None | Stall::Verdict(_)) {
+            return;
+        }
+        if !client.input.is_empty() {
+            self.feed(key, &[]);
+        }
+        self.read_client(key);
+    }
+
+    /// Lifts a stall; the client goes on before the turn ends.
+    pub(super) fn unstall(&mut self, key: ClientKey, stall: Stall) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stall = stall;
+        }
+        self.call_again(key);
+    }
+
+    /// Puts a client in the list of those that can go on.
+    pub(super) fn call_again(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key)
+            && !client.again
+        {
+            client.again = true;
+            self.again_clients.push(key);
+        }
+    }
+
+    fn read_client(&mut self, key: ClientKey) {
+        for _ in 0..ROUNDS {
+            let Some(client) = self.clients.get_mut(key) else {
+                return;
+            };
+            if !client.readable || client.closing || !matches!(client.stall, Stall::None) {
+                return;
+            }
+            match socket::read(&mut client.socket, &mut self.request_buffer) {
+                Moved::Bytes(bytes) => {
+                    // A short read has emptied the socket: the next bytes bring an event. Only the end of
+                    // the stream, once told, is not told again.
+                    client.readable = bytes == self.request_buffer.len() || client.hup;
+                    client.heard = self.now;
+                    self.stats.bytes_in.add(bytes as u64);
+                    let buffer = std::mem::take(&mut self.request_buffer);
+                    self.feed(key, &buffer[..bytes]);
+                    self.request_buffer = buffer;
+                }
+                Moved::Later => client.readable = false,
+                Moved::End => {
+                    client.readable = false;
+                    return self.client_ended(key);
+                }
+                Moved::Broken(error) => {
+                    debug!(%error, "a client's connection broke");
+                    return self.close_client(key);
+                }
+            }
+        }
+        self.call_again(key);
+    }
+
+    /// Deals with what was left over and `fresh` bytes behind it; keeps what cannot be dealt with yet.
+    fn feed(&mut self, key: ClientKey, fresh: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let mut input = std::mem::take(&mut client.input);
+        let dealt_with = if input.is_empty() {
+            let dealt_with = self.process(key, fresh);
+            if dealt_with < fresh.len() {
+                input = self.spare.pop().unwrap_or_default();
+                input.extend_from_slice(&fresh[dealt_with..]);
+            }
+            0
+        } else {
+            input.extend_from_slice(fresh);
+            self.process(key, &input)
+        };
+        input.drain(..dealt_with);
+        if input.is_empty() {
+            self.recycle(std::mem::take(&mut input));
+        }
+        let now = self.now;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.expired &= !input.is_empty();
+            client.began = match (&client.stall, input.is_empty()) {
+                (Stall::None, false) => Some(client.began.unwrap_or(now)),
+                _ => None,
+            };
+            client.input = input;
+        }
+    }
+
+    /// The client will send nothing more. What it is owed it still gets.
+    fn client_ended(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let tunnel = matches!(client.mode, Mode::Tunnel(_));
+        if tunnel
+            || self.is_blocked(key)
+            || self.clients.get(key).is_some_and(|client| client.owed.is_empty())
+        {
+            self.close_when_flushed(key);
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.closing = true;
+        }
+    }
+
+    /// Closes a client once it has been handed what it is owed; at once where nothing is.
+    pub(super) fn close_when_flushed(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.closing = true;
+            self.soil_client(key);
+        }
+    }
+
+    /// Whether a command of the client waits that must not be left to wait for nobody.
+    pub(super) fn is_blocked(&self, key: ClientKey) -> bool {
+        match self.clients.get(key).map(|client| &client.mode) {
+            Some(Mode::Leased(lease)) => lease.blocked,
+            _ => false,
+        }
+    }
+
+    /// Ends a client. What is under way for it on shared links is answered into the void; its own connection
+    /// goes with it.
+    pub(super) fn close_client(&mut self, key: ClientKey) {
+        let Some(mut client) = self.clients.remove(key) else {
+            return;
+        };
+        self.stats.clients.set(self.clients.len() as u64);
+        if let Some(link) = client.lease() {
+            self.drop_link(link);
+        }
+        self.recycle(std::mem::take(&mut client.input));
+        self.recycle(std::mem::take(&mut client.out));
+    }
+
+    /// Ends a client because of a bound of the config.
+    pub(super) fn close_over_limit(&mut self, key: ClientKey, limit: Limit) {
+        if let Some(client) = self.clients.get(key) {
+            warn!(
+                client = %client.socket.peer(),
+                id = client.session.id,
+                limit = limit.name(),
+                unread = client.unread(),
+                "client closed: it ran into a limit"
+            );
+        }
+        self.stats.limits[limit as usize].add(1);
+        self.stats.errors[Fault::Client as usize].add(1);
+        self.close_client(key);
+    }
+
+    /// Puts a client in the list of those to be written to at the end of the turn.
+    pub(super) fn soil_client(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key)
+            && !client.dirty
+        {
+            client.dirty = true;
+            self.dirty_clients.push(key);
+        }
+    }
+
+    /// Keeps a buffer for the next client that needs one.
+    pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if (1..=SPARE_CAPACITY).contains(&buffer.capacity()) && self.spare.len() < SPARE_BUFFERS {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Puts requests on links: which lane, which node, which link.
+
+use super::client::{ClientKey, Lane, Mode, Stall};
+use super::link::{Kind, Sent};
+use super::requests::{Outcome, Segment};
+use super::texts;
+use super::turn::Worker;
+use crate::resp::write;
+use crate::stats::{Fault, Limit};
+use crate::topology::NodeId;
+use rand::RngExt;
+
+impl Worker {
+    /// Sends a segment of `data` on its way. False: it has to wait, and the client is stalled.
+    pub(super) fn dispatch(&mut self, key: ClientKey, segment: &Segment, data: &[u8]) -> bool {
+        if segment.replies == 0 {
+            return true;
+        }
+        let Some(client) = self.clients.get(key) else {
+            return true;
+        };
+        if let Mode::Leased(lease) = &client.mode {
+            let link = lease.link;
+            self.send_on_lease(key, link, segment, data);
+            return true;
+        }
+        if client.parked > 0 {
+            self.stall(key, Stall::Owed);
+            return false;
+        }
+        let to_master = match client.lane {
+            // Behind commands that the master has not answered yet, everything goes there: it will see them in
+            // the order in which they were sent.
+            Lane::Master => true,
+            Lane::Idle => segment.to_master,
+            Lane::Reading if segment.to_master => {
+                self.stall(key, Stall::Owed);
+                return false;
+            }
+            Lane::Reading => false,
+        };
+        let profile = client.session.profile;
+        let node = if to_master {
+            self.route.master
+        } else {
+            self.reader(profile)
+        };
+        let link = node.and_then(|node| self.shared_link(node, profile).map(|link| (node, link)));
+        let Some((node, link)) = link else {
+            return self.without_node(key, segment.replies, to_master);
+        };
+        self.count(node, segment);
+        let retries = self.settings.reads.retries;
+        let kind = if segment.to_master {
+            Kind::Writes
+        } else {
+            Kind::Reads { retries }
+        };
+        let Some(client) = self.clients.get_mut(key) else {
+            return true;
+        };
+        if client.lane == Lane::Idle {
+            client.lane = if self.route.master == Some(node) {
+                Lane::Master
+            } else {
+                Lane::Reading
+            };
+        }
+        client.node_since = None;
+        let silent = client.session.takes_silence();
+        let requests = &data[segment.range.clone()];
+        client.pending += requests.len();
+        let sent = Sent {
+            client: key,
+            batch: client.owed.expect(segment.replies, silent),
+            left: segment.replies,
+            done: 0,
+            bytes: requests.len(),
+            kind,
+            at: self.now,
+        };
+        if client.pending > self.settings.limits.client_pipeline {
+            client.stall = Stall::Pipeline;
+            self.stats.limits[Limit::ClientPipeline as usize].add(1);
+        }
+        self.put(link, requests, sent);
+        true
+    }
+
+    /// A node for a read.
+    pub(super) fn reader(&mut self, profile: super::profile::ProfileId) -> Option<NodeId> {
+        let (load, random) = (&self.load, &mut self.random);
+        let (shut, refused, now) = (&self.shut, &self.refused, self.now);
+        self.route.reader(
+            |node| load[node.index()],
+            |node| {
+                shut[node.index()].is_some_and(|(until, _)| now < until)
+                    || (!refused.is_empty()
+                        && refused.get(&(node, profile)).is_some_and(|until| now < *until))
+            },
+            |bound| random.random_range(0..bound),
+        )
+    }
+
+    /// Counts a segment's commands for their node.
+    fn count(&self, node: NodeId, segment: &Segment) {
+        let stats = self.stats.node(node);
+        for (class, commands) in segment
+            .classes
+            .iter()
+            .enumerate()
+            .filter(|(_, commands)| **commands > 0)
+        {
+            stats.commands[class].add(u64::from(*commands));
+        }
+    }
+
+    /// On an own connection everything goes the same way.
+    fn send_on_lease(&mut self, key: ClientKey, link: super::link::LinkKey, segment: &Segment, data: &[u8]) {
+        if let Some(node) = self.links.get(link).map(|link| link.node) {
+            self.count(node, segment);
+        }
+        self.send_own(key, link, segment.replies, &data[segment.range.clone()]);
+    }
+
+    /// Puts requests on a client's own connection.
+    pub(super) fn send_own(
+        &mut self,
+        key: ClientKey,
+        link: super::link::LinkKey,
+        replies: u32,
+        requests: &[u8],
+    ) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.lane = Lane::Master;
+        let silent = client.session.takes_silence();
+        let sent = Sent {
+            client: key,
+            batch: client.owed.expect(replies, silent),
+            left: replies,
+            done: 0,
+            bytes: requests.len(),
+            kind: Kind::Writes,
+            at: self.now,
+        };
+        self.put(link, requests, sent);
+    }
+
+    /// Puts a batch on a link, to be written when the turn ends.
+    pub(super) fn put(&mut self, link: super::link::LinkKey, requests: &[u8], sent: Sent) {
+        let Some(found) = self.links.get_mut(link) else {
+            return;
+        };
+        self.load[found.node.index()] += sent.left;
+        found.push(requests, sent);
+        self.soil_link(link);
+    }
+
+    /// The client waits for a node, at most as long as `limits.hold` says.
+    pub(super) fn stall_without_node(&mut self, key: ClientKey) -> Outcome {
+        let now = self.now;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.node_since.get_or_insert(now);
+        }
+        self.hurried = true;
+        self.stall(key, Stall::Node)
+    }
+
+    /// No node is there: waits for one, or gives up on the command when the wait has been too long. False: wait.
+    pub(super) fn without_node(&mut self, key: ClientKey, replies: u32, to_master: bool) -> bool {
+        let Some(client) = self.clients.get(key) else {
+            return true;
+        };
+        if !client.expired {
+            self.stall_without_node(key);
+            return false;
+        }
+        let mut reply = Vec::new();
+        write::error(
+            &mut reply,
+            if to_master {
+                texts::NO_MASTER
+            } else {
+                texts::NO_READER
+            },
+        );
+        self.stats.errors[Fault::Upstream as usize].add(u64::from(replies));
+        for _ in 0..replies {
+            self.answer(key, &reply);
+        }
+        true
+    }
+}

@@ -1,0 +1,374 @@
+//! Links die, nodes refuse: what was under way is asked for elsewhere, waits, or is in doubt.
+//!
+//! A read may be asked for again. A command that may write is sent again only when no byte of it was handed
+//! to the socket; otherwise the client is told that its fate is unknown, on a connection that stays open.
+
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use tracing::{debug, info, warn};
+
+use super::client::{ClientKey, Mode};
+use super::link::{Kind, Link, LinkKey, Sent};
+use super::mailbox::Hint;
+use super::owed::BatchId;
+use super::profile::ProfileId;
+use super::texts;
+use super::turn::Worker;
+use crate::resp::{Bounds, RequestScanner, Step, write};
+use crate::stats::{Fault, Limit};
+use crate::topology::{NodeId, Role};
+
+/// Back-off after a failed connect, doubled each time.
+const SHUT_FIRST: Duration = Duration::from_millis(100);
+const SHUT_LONGEST: Duration = Duration::from_secs(2);
+
+/// How long a node that refused a login is not asked again with it for reads.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Why a link is dead.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// The connect failed.
+    Connect(String),
+    /// The node refused the handshake, with this error reply.
+    Refused(Vec<u8>),
+    /// The node closed the connection.
+    Closed,
+    /// The connection broke.
+    Broken(String),
+    /// What came is not RESP.
+    NotResp,
+    /// A reply that nothing had asked for.
+    Unasked(String),
+    /// The control plane lost the node.
+    Lost,
+    /// A connect or a reply took too long.
+    TimedOut,
+    /// A panic in the ambassador.
+    Defect,
+}
+
+/// A batch taken back from a dead link that waits for a node.
+#[derive(Debug)]
+pub(super) struct Parked {
+    client: ClientKey,
+    batch: BatchId,
+    left: u32,
+    kind: Kind,
+    requests: Vec<u8>,
+    since: Instant,
+}
+
+impl Worker {
+    /// Ends a dead link and finds a place for everything that was under way on it.
+    pub(super) fn fail_link(&mut self, key: LinkKey, cause: &Cause) {
+        let Some(mut link) = self.links.remove(key) else {
+            return;
+        };
+        self.unlist(key, &link);
+        self.blame(&link, cause);
+        let error = error_line(cause);
+        for client in std::mem::take(&mut link.waiters) {
+            self.verdict(client, key, Err(error.clone()));
+        }
+        let middle = !link.scanner.at_start();
+        let owner = link.owner();
+        for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
+            if sent.kind == Kind::Own {
+                continue;
+            }
+            if index == 0 && middle {
+                // Part of a reply went to the client already: nothing can mend that.
+                self.close_client(sent.client);
+                continue;
+            }
+            match (sent.kind, cause) {
+                (_, Cause::Refused(error)) if owner.is_some() || self.route.master == Some(link.node) => {
+                    self.fail_batch(&sent, error);
+                }
+                (Kind::Reads { retries: 0 }, _) => self.fail_batch_with(&sent, texts::READ_FAILED),
+                (Kind::Reads { retries }, _) => {
+                    let answered = length_of(&requests, sent.done, self.bounds);
+                    self.park(
+                        &sent,
+                        Kind::Reads { retries: retries - 1 },
+                        requests[answered..].to_vec(),
+                    );
+                }
+                (_, _) if handed_over && owner.is_none_or(|_| link.was_up()) => {
+                    self.stats.in_doubt.add(u64::from(sent.left));
+                    self.fail_batch_with(&sent, texts::IN_DOUBT);
+                }
+                (_, _) if owner.is_some() => self.fail_batch_with(&sent, texts::NO_MASTER),
+                (kind, _) => self.park(&sent, kind, requests),
+            }
+        }
+        if let Some(owner) = owner {
+            self.owner_lost_lease(owner);
+        }
+        self.unpark();
+    }
+
+    /// Logs, counts, and decides how soon the node is tried again.
+    fn blame(&mut self, link: &Link, cause: &Cause) {
+        let node = link.node;
+        self.stats.node(node).failures.add(1);
+        let name = self.topology.node(node).map_or("?", |node| node.name.as_str());
+        match cause {
+            Cause::Refused(error) => {
+                let error = String::from_utf8_lossy(error);
+                info!(
+                    node = name,
+                    error = error.trim_end(),
+                    "node refused a connection's set-up"
+                );
+            }
+            Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, ?cause, "link closed"),
+            _ => debug!(node = name, ?cause, inflight = link.inflight, "link lost"),
+        }
+        match cause {
+            Cause::Connect(_) | Cause::TimedOut | Cause::Unasked(_) => {
+                self.shut_out(node);
+                self.hint(Hint::Lost(node));
+            }
+            Cause::Refused(_) => {
+                self.refused.insert((node, link.profile), self.now + REFUSED_FOR);
+            }
+            Cause::Closed | Cause::Broken(_) | Cause::NotResp => self.hint(Hint::Lost(node)),
+            Cause::Lost | Cause::Defect => {}
+        }
+    }
+
+    /// Leaves a node alone for a while, longer each time, each worker a little differently.
+    pub(super) fn shut_out(&mut self, node: NodeId) {
+        let before = self.shut[node.index()].map(|(_, pause)| pause * 2);
+        let pause = before.unwrap_or(SHUT_FIRST).min(SHUT_LONGEST);
+        let jitter = self.random.random_range(0.75..1.25);
+        self.shut[node.index()] = Some((self.now + pause.mul_f64(jitter), pause));
+        self.hurried = true;
+    }
+
+    /// Tells the control plane; when it cannot listen now it is busy with the same thing.
+    pub(super) fn hint(&self, hint: Hint) {
+        let _ = self.inbox.hints.try_send(hint);
+    }
+
+    /// A client's own connection died under it. What was on it is answered already.
+    fn owner_lost_lease(&mut self, owner: ClientKey) {
+        let Some(client) = self.clients.get_mut(owner) else {
+            return;
+        };
+        let stateless = match &client.mode {
+            Mode::Leased(lease) => lease.is_over(),
+            Mode::Tunnel(_) | Mode::Shared => false,
+        };
+        client.mode = Mode::Shared;
+        if stateless {
+            self.call_again(owner);
+        } else {
+            // The transaction, the watch or the subscription is gone, and only a closed connection says so
+            // to every client library.
+            self.close_when_flushed(owner);
+        }
+    }
+
+    /// Every reply that a batch still owes is this error.
+    fn fail_batch(&mut self, sent: &Sent, error: &[u8]) {
+        self.stats.errors[Fault::Upstream as usize].add(u64::from(sent.left));
+        for _ in 0..sent.left {
+            self.deliver(sent.client, sent.batch, error, 1);
+        }
+    }
+
+    fn fail_batch_with(&mut self, sent: &Sent, text: &str) {
+        let mut error = Vec::new();
+        write::error(&mut error, text);
+        self.fail_batch(sent, &error);
+    }
+
+    /// Keeps a batch until there is a node for it.
+    fn park(&mut self, sent: &Sent, kind: Kind, requests: Vec<u8>) {
+        let Some(client) = self.clients.get_mut(sent.client) else {
+            return;
+        };
+        client.parked += 1;
+        self.hurried = true;
+        if matches!(kind, Kind::Reads { .. }) {
+            self.stats.reads_retried.add(u64::from(sent.left));
+        }
+        let (client, batch, left, since) = (sent.client, sent.batch, sent.left, self.now);
+        self.parked.push_back(Parked {
+            client,
+            batch,
+            left,
+            kind,
+            requests,
+            since,
+        });
+    }
+
+    /// Sends parked batches for which there is a node, and gives up on those that waited too long.
+    pub(super) fn unpark(&mut self) {
+        for parked in std::mem::take(&mut self.parked) {
+            let Some(profile) = self
+                .clients
+                .get(parked.client)
+                .map(|client| client.session.profile)
+            else {
+                continue;
+            };
+            let sent = Sent {
+                client: parked.client,
+                batch: parked.batch,
+                left: parked.left,
+                done: 0,
+                bytes: parked.requests.len(),
+                kind: parked.kind,
+                at: self.now,
+            };
+            if let Some(link) = self.link_for(parked.kind, profile) {
+                self.unparked(parked.client);
+                self.put(link, &parked.requests, sent);
+            } else if self.now >= parked.since + self.settings.limits.hold {
+                self.unparked(parked.client);
+                self.stats.limits[Limit::Hold as usize].add(1);
+                let read = matches!(parked.kind, Kind::Reads { .. });
+                self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
+            } else {
+                self.parked.push_back(parked);
+            }
+        }
+    }
+
+    fn unparked(&mut self, client: ClientKey) {
+        if let Some(client) = self.clients.get_mut(client) {
+            client.parked = client.parked.saturating_sub(1);
+        }
+    }
+
+    fn link_for(&mut self, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
+        let node = match kind {
+            Kind::Reads { .. } => self.reader(profile),
+            Kind::Writes | Kind::Own => self.route.master,
+        };
+        self.shared_link(node?, profile)
+    }
+
+    /// Whether there is another node than this one for a read.
+    pub(super) fn can_ask_elsewhere(&self, node: NodeId) -> bool {
+        self.route.master.is_some_and(|master| master != node)
+    }
+
+    /// The first reply on a link is an error that says the read did not run: asks the master.
+    pub(super) fn ask_again(&mut self, key: LinkKey, error: &[u8]) {
+        let bounds = self.bounds;
+        let Some((link, (first, log))) = self.links.get(key).and_then(|link| Some((link, link.first()?)))
+        else {
+            return;
+        };
+        let (client, batch, kind, node) = (first.client, first.batch, first.kind, link.node);
+        let skipped = length_of(log, first.done, bounds);
+        let request = &log[skipped..];
+        let len = match RequestScanner::default().scan(request, bounds) {
+            Ok(Step::Complete(found)) => {
+                if error.starts_with(b"-READONLY") {
+                    let name = String::from_utf8_lossy(&request[found.name.clone()]).to_lowercase();
+                    self.stats.reclassified.add(1);
+                    self.hint(Hint::NotARead(name));
+                }
+                found.len
+            }
+            _ => request.len(),
+        };
+        let request = request[..len].to_vec();
+        let load = &mut self.load[node.index()];
+        *load = load.saturating_sub(1);
+        let cut = self
+            .clients
+            .get_mut(client)
+            .and_then(|client| client.owed.split(batch));
+        let rest = match cut {
+            Some((_, rest)) => rest,
+            // The client has gone; the rest of its batch is still to come.
+            None => (first_left(self.links.get(key)) > 1).then_some(batch),
+        };
+        if let Some(link) = self.links.get_mut(key) {
+            link.cut_first(skipped + len, rest);
+        }
+        let (Some((one, _)), Some(master)) = (cut, self.route.master) else {
+            return;
+        };
+        let retries = match kind {
+            Kind::Reads { retries } => retries.saturating_sub(1),
+            Kind::Writes | Kind::Own => 0,
+        };
+        self.stats.reads_retried.add(1);
+        let kind = Kind::Reads { retries };
+        let sent = Sent {
+            client,
+            batch: one,
+            left: 1,
+            done: 0,
+            bytes: request.len(),
+            kind,
+            at: self.now,
+        };
+        let profile = self.clients.get(client).map(|client| client.session.profile);
+        match profile.and_then(|profile| self.shared_link(master, profile)) {
+            Some(link) => self.put(link, &request, sent),
+            None => self.fail_batch(&sent, error),
+        }
+    }
+
+    /// Reads under way on nodes that the control plane has lost go elsewhere. Commands that may write are left
+    /// alone: a master that is slow to answer a probe may be busy with just them.
+    pub(super) fn leave_lost_nodes(&mut self) {
+        for key in self.links.keys() {
+            let Some(link) = self.links.get(key) else {
+                continue;
+            };
+            let node = self.topology.node(link.node);
+            let lost = node.is_none_or(|node| !node.usable && node.role == Role::Unknown);
+            let deposed = link.lease == Some(None) && self.route.master != Some(link.node);
+            if deposed {
+                self.drop_link(key);
+            } else if lost
+                && !link.is_lease()
+                && link
+                    .pipeline
+                    .iter()
+                    .all(|sent| matches!(sent.kind, Kind::Reads { .. }))
+            {
+                self.failed.push((key, Cause::Lost));
+            }
+        }
+    }
+}
+
+fn first_left(link: Option<&Link>) -> u32 {
+    link.and_then(|link| link.pipeline.front())
+        .map_or(0, |first| first.left)
+}
+
+/// The length of the first so many requests.
+fn length_of(requests: &[u8], count: u32, bounds: Bounds) -> usize {
+    let mut at = 0;
+    for _ in 0..count {
+        match RequestScanner::default().scan(&requests[at..], bounds) {
+            Ok(Step::Complete(request)) => at += request.len,
+            _ => break,
+        }
+    }
+    at
+}
+
+/// What a client is told that waited for the link.
+fn error_line(cause: &Cause) -> Vec<u8> {
+    if let Cause::Refused(error) = cause {
+        return error.clone();
+    }
+    let mut error = Vec::new();
+    write::error(&mut error, texts::NO_MASTER);
+    error
+}

@@ -1,0 +1,318 @@
+//! Own connections: for transactions, commands that wait, WAIT, and requests too large to gather.
+
+use super::client::{ClientKey, Lease, Mode, Stall};
+use super::link::{Kind, Link, LinkKey, Phase, Sent};
+use super::requests::{Outcome, Verdict};
+use super::texts;
+use super::turn::Worker;
+use crate::commands::{Class, Handling};
+use crate::resp::{Request, write};
+use crate::stats::Limit;
+
+/// A shard channel that nobody subscribes to. Publishing there moves the replication offset and is seen by no
+/// pattern: it raises the mark from which WAIT counts on this connection up to now, and so over whatever the
+/// client wrote on other connections. Redis raises that mark with any command, Valkey 8 only with one that
+/// moves the offset.
+const WAIT_MARK: [&[u8]; 3] = [b"SPUBLISH", b"__redis_ambassador__:wait", b""];
+
+/// Bytes that an own connection may be behind before the client it belongs to is not read any more.
+const UPLOAD_BACKLOG: usize = 1024 * 1024;
+
+impl Worker {
+    /// An own connection to the master for the client, warm if there is one. `Err`: not now, and the client has
+    /// been stalled (`Stalled`) or told (`Done`).
+    pub(super) fn take_lease(&mut self, key: ClientKey) -> Result<LinkKey, Outcome> {
+        let Some(profile) = self.clients.get(key).map(|client| client.session.profile) else {
+            return Err(Outcome::Done);
+        };
+        if self.owes(key) {
+            return Err(self.stall(key, Stall::Owed));
+        }
+        if self.leases >= self.settings.upstream.max_leases {
+            self.stats.limits[Limit::Leases as usize].add(1);
+            self.answer_error(key, texts::NO_LEASE);
+            return Err(Outcome::Done);
+        }
+        let Some(link) = self
+            .route
+            .master
+            .and_then(|master| self.lease_link(master, profile, key))
+        else {
+            let told = self.without_node(key, 1, true);
+            return Err(if told { Outcome::Done } else { Outcome::Stalled });
+        };
+        self.leases += 1;
+        if let Some(found) = self.links.get(link) {
+            self.stats.node(found.node).leases.add(1);
+        }
+        Ok(link)
+    }
+
+    fn lease(&mut self, key: ClientKey, set: impl FnOnce(&mut Lease)) -> Result<LinkKey, Outcome> {
+        let link = self.take_lease(key)?;
+        if let Some(client) = self.clients.get_mut(key) {
+            let mut lease = Lease {
+                link,
+                multi: false,
+                watching: false,
+                blocked: false,
+                spoiled: false,
+                upload: None,
+            };
+            set(&mut lease);
+            client.mode = Mode::Leased(Box::new(lease));
+        }
+        Ok(link)
+    }
+
+    pub(super) fn begin_transaction(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
+        let multi = verdict.handling == Handling::Multi;
+        let lease = self.lease(key, |lease| {
+            lease.multi = multi;
+            lease.watching = !multi;
+        });
+        self.send_special(key, lease, verdict.class, bytes)
+    }
+
+    pub(super) fn begin_blocking(&mut self, key: ClientKey, bytes: &[u8]) -> Outcome {
+        let lease = self.lease(key, |lease| lease.blocked = true);
+        self.send_special(key, lease, Class::Blocking, bytes)
+    }
+
+    pub(super) fn begin_wait(&mut self, key: ClientKey, bytes: &[u8]) -> Outcome {
+        let lease = self.lease(key, |lease| lease.blocked = true);
+        if let Ok(link) = lease {
+            self.put_own(key, link, &[&WAIT_MARK]);
+        }
+        self.send_special(key, lease, Class::Blocking, bytes)
+    }
+
+    fn send_special(
+        &mut self,
+        key: ClientKey,
+        lease: Result<LinkKey, Outcome>,
+        class: Class,
+        bytes: &[u8],
+    ) -> Outcome {
+        match lease {
+            Ok(link) => {
+                if let Some(found) = self.links.get(link) {
+                    self.stats.node(found.node).commands[class.index()].add(1);
+                }
+                self.send_own(key, link, 1, bytes);
+                Outcome::Done
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Sends commands of the ambassador's own, whose replies are dropped.
+    pub(super) fn put_own(&mut self, key: ClientKey, link: LinkKey, commands: &[&[&[u8]]]) {
+        for command in commands {
+            let mut request = Vec::new();
+            write::request(&mut request, command.iter().copied());
+            let own = Sent {
+                client: key,
+                batch: 0,
+                left: 1,
+                done: 0,
+                bytes: request.len(),
+                kind: Kind::Own,
+                at: self.now,
+            };
+            self.put(link, &request, own);
+        }
+    }
+
+    /// A request of a client that has an own connection under way.
+    pub(super) fn special_on_lease(
+        &mut self,
+        key: ClientKey,
+        verdict: Verdict,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Outcome {
+        let Some(Mode::Leased(lease)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return Outcome::Plain;
+        };
+        let link = lease.link;
+        let (multi, held) = (lease.multi, lease.multi || lease.watching);
+        match (verdict.class, verdict.handling) {
+            (Class::Refused, _) if multi => {
+                // Only the server can make the transaction fail as it should: it is sent a name that it
+                // does not know.
+                let mut unknown = Vec::new();
+                write::request(
+                    &mut unknown,
+                    [texts::refused_name(&bytes[request.name.clone()]).as_slice()],
+                );
+                self.send_own(key, link, 1, &unknown);
+                return Outcome::Done;
+            }
+            (Class::Refused, _) => {
+                self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
+                return self.counted(verdict);
+            }
+            (_, Handling::Multi) => lease.multi = true,
+            (_, Handling::Exec | Handling::Discard) => (lease.multi, lease.watching) = (false, false),
+            (_, Handling::Watch) => lease.watching |= !multi,
+            (_, Handling::Unwatch) => lease.watching &= multi,
+            (_, Handling::Wait) if !multi => {
+                lease.blocked = true;
+                self.put_own(key, link, &[&WAIT_MARK]);
+            }
+            (Class::Blocking, _) => lease.blocked |= !multi,
+            (_, Handling::Quit) => return self.quit(key, verdict),
+            // What changes the connection itself cannot be done on a lease that goes back to the pool: either
+            // the lease is over as soon as nothing is owed, or the client keeps it for good.
+            (_, Handling::Reset) => {
+                if self.owes(key) {
+                    return self.stall(key, Stall::Owed);
+                }
+                self.end_lease(key);
+                return Outcome::Again;
+            }
+            (Class::Pubsub | Class::Stream, _) | (_, Handling::Select | Handling::Auth | Handling::Hello)
+                if held =>
+            {
+                return self.open_tunnel(key);
+            }
+            (_, Handling::Client) if multi => {}
+            (_, Handling::Client) => return self.client_command(key, verdict, bytes),
+            (Class::Pubsub | Class::Stream, _) | (_, Handling::Select | Handling::Auth | Handling::Hello) => {
+                if self.owes(key) {
+                    return self.stall(key, Stall::Owed);
+                }
+                return Outcome::Plain;
+            }
+            _ => {}
+        }
+        Outcome::Plain
+    }
+
+    /// Gives the client's own connection back to the pool, or ends it when it is not clean.
+    pub(super) fn release_lease(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let Mode::Leased(lease) = std::mem::replace(&mut client.mode, Mode::Shared) else {
+            return;
+        };
+        let clean = lease.is_over() && !lease.spoiled;
+        let (node, warm) = match self.links.get(lease.link) {
+            Some(link) => (
+                (link.node, link.profile),
+                clean && is_clean(link) && self.route.master == Some(link.node),
+            ),
+            None => return,
+        };
+        let room = self.warm.get(&node).map_or(0, Vec::len) < self.settings.upstream.warm_leases;
+        if !warm || !room {
+            return self.drop_link(lease.link);
+        }
+        self.leases -= 1;
+        self.stats.node(node.0).leases.sub(1);
+        self.stats.node(node.0).warm.add(1);
+        if let Some(link) = self.links.get_mut(lease.link) {
+            link.lease = Some(None);
+            link.used = self.now;
+        }
+        self.warm.entry(node).or_default().push(lease.link);
+    }
+
+    /// Ends the client's own connection with whatever state it has.
+    pub(super) fn end_lease(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key)
+            && let Some(link) = client.lease()
+        {
+            client.mode = Mode::Shared;
+            self.drop_link(link);
+        }
+    }
+
+    /// Begins to pass a request on that is too large to gather. Returns how many bytes are dealt with.
+    pub(super) fn begin_upload(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> usize {
+        let Some(client) = self.clients.get(key) else {
+            return bytes.len();
+        };
+        let (position, passage) = (client.scanner.position(), client.scanner.passage());
+        let link = match &client.mode {
+            Mode::Leased(lease) => Ok(lease.link),
+            _ => self.lease(key, |_| ()),
+        };
+        let link = match link {
+            Ok(link) => link,
+            Err(outcome) => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.scanner.reset();
+                }
+                if outcome == Outcome::Stalled {
+                    return 0;
+                }
+                // The client was told; what it goes on sending of this request cannot be told from the next.
+                self.close_when_flushed(key);
+                return bytes.len();
+            }
+        };
+        if let Some(found) = self.links.get(link) {
+            self.stats.node(found.node).commands[verdict.class.index()].add(1);
+        }
+        self.send_own(key, link, 1, &bytes[..position]);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.scanner.reset();
+            if let Mode::Leased(lease) = &mut client.mode {
+                lease.upload = Some(passage);
+            }
+        }
+        match self.go_on_uploading(key, &bytes[position..]) {
+            Some(taken) => position + taken,
+            None => position,
+        }
+    }
+
+    /// Passes on what came of a large request. `None`: not now.
+    pub(super) fn go_on_uploading(&mut self, key: ClientKey, bytes: &[u8]) -> Option<usize> {
+        let bounds = self.bounds;
+        let Some(client) = self.clients.get_mut(key) else {
+            return Some(bytes.len());
+        };
+        let Mode::Leased(lease) = &mut client.mode else {
+            return Some(0);
+        };
+        let link = lease.link;
+        if self
+            .links
+            .get(link)
+            .is_none_or(|link| link.unsent().len() > UPLOAD_BACKLOG)
+        {
+            self.stall(key, Stall::Lease);
+            return None;
+        }
+        let Some(passage) = &mut lease.upload else {
+            return Some(0);
+        };
+        match passage.advance(bytes, bounds) {
+            Ok((taken, complete)) => {
+                if complete {
+                    lease.upload = None;
+                }
+                if let Some(link) = self.links.get_mut(link) {
+                    link.push_more(&bytes[..taken]);
+                }
+                self.soil_link(link);
+                Some(taken)
+            }
+            Err(error) => {
+                // The node has seen the beginning of something that never ends well.
+                self.end_lease(key);
+                self.refuse_protocol(key, error);
+                Some(bytes.len())
+            }
+        }
+    }
+}
+
+/// Whether nothing is under way on a link.
+fn is_clean(link: &Link) -> bool {
+    link.phase == Phase::Up && link.pipeline.is_empty() && link.scanner.at_start() && link.carry.is_empty()
+}

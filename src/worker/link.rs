@@ -1,0 +1,272 @@
+//! One connection to a node and what is under way on it. Decides nothing: no socket calls, no clock.
+//!
+//! Requests stay in the log until they are answered, so that what a dying link did not answer can be told
+//! apart (never handed to the socket; handed over in part or whole) and reads can be asked for again.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::client::ClientKey;
+use super::owed::BatchId;
+use super::profile::ProfileId;
+use super::slots::Key;
+use super::socket::{self, Moved, Socket};
+use crate::resp::ReplyScanner;
+use crate::topology::NodeId;
+
+pub(super) type LinkKey = Key<Link>;
+
+/// How far a link has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The TCP connect is under way since then.
+    Connecting(Instant),
+    /// Connected; the handshake is under way since then.
+    Handshake(Instant),
+    /// Carries commands.
+    Up,
+}
+
+/// What a batch on a link is, when it comes to asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Only reads: may be asked for again, so many times more.
+    Reads { retries: u32 },
+    /// Holds a command that may have changed something.
+    Writes,
+    /// Of the ambassador's own: its replies are dropped.
+    Own,
+}
+
+/// A batch of commands that was put on the link and is not wholly answered.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) client: ClientKey,
+    pub(super) batch: BatchId,
+    /// Replies still to come.
+    pub(super) left: u32,
+    /// Replies that came.
+    pub(super) done: u32,
+    /// Bytes of its requests.
+    pub(super) bytes: usize,
+    pub(super) kind: Kind,
+    pub(super) at: Instant,
+}
+
+/// One connection to a node.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) node: NodeId,
+    pub(super) profile: ProfileId,
+    pub(super) socket: Socket,
+    pub(super) phase: Phase,
+    /// Set for an own connection: whose it is, or `None` while it waits warm in the pool.
+    pub(super) lease: Option<Option<ClientKey>>,
+    /// Handshake bytes not yet handed to the socket.
+    pub(super) handshake: Vec<u8>,
+    /// Replies to the handshake that are still to come.
+    pub(super) handshake_replies: u32,
+    /// Requests: answered ones up to `answered`, handed to the socket up to `sent`.
+    log: Vec<u8>,
+    sent: usize,
+    answered: usize,
+    pub(super) pipeline: VecDeque<Sent>,
+    /// Replies to come over all of the pipeline.
+    pub(super) inflight: u32,
+    pub(super) scanner: ReplyScanner,
+    /// The beginning of a line that was cut by the end of a read.
+    pub(super) carry: Vec<u8>,
+    /// Clients that wait for this link to come up or to fail.
+    pub(super) waiters: Vec<ClientKey>,
+    /// Bytes may be there to be read.
+    pub(super) readable: bool,
+    /// The node closed its end: what is still to be read ends with that.
+    pub(super) hup: bool,
+    /// The socket's buffer is full: wait until it says otherwise.
+    pub(super) full: bool,
+    /// In the list of links to flush.
+    pub(super) dirty: bool,
+    /// In the list of links to read again.
+    pub(super) again: bool,
+    /// Reading rests since then, because the client at the head does not take its reply.
+    pub(super) resting: Option<Instant>,
+    pub(super) used: Instant,
+}
+
+impl Link {
+    pub(super) fn new(
+        node: NodeId,
+        profile: ProfileId,
+        socket: Socket,
+        lease: Option<ClientKey>,
+        now: Instant,
+    ) -> Self {
+        Link {
+            node,
+            profile,
+            socket,
+            phase: Phase::Connecting(now),
+            lease: lease.map(Some),
+            handshake: Vec::new(),
+            handshake_replies: 0,
+            log: Vec::new(),
+            sent: 0,
+            answered: 0,
+            pipeline: VecDeque::new(),
+            inflight: 0,
+            scanner: ReplyScanner::default(),
+            carry: Vec::new(),
+            waiters: Vec::new(),
+            readable: false,
+            hup: false,
+            full: false,
+            dirty: false,
+            again: false,
+            resting: None,
+            used: now,
+        }
+    }
+
+    /// Whether this is an own connection rather than a shared link.
+    pub(super) fn is_lease(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// The client whose own connection this is.
+    pub(super) fn owner(&self) -> Option<ClientKey> {
+        self.lease.flatten()
+    }
+
+    /// Puts a batch of requests behind what is there.
+    pub(super) fn push(&mut self, requests: &[u8], sent: Sent) {
+        self.inflight += sent.left;
+        self.used = sent.at;
+        self.pipeline.push_back(sent);
+        self.log.extend_from_slice(requests);
+    }
+
+    /// More bytes of the batch that was pushed last, or of a tunnel.
+    pub(super) fn push_more(&mut self, requests: &[u8]) {
+        if let Some(last) = self.pipeline.back_mut() {
+            last.bytes += requests.len();
+        }
+        self.log.extend_from_slice(requests);
+    }
+
+    /// Hands to the socket what waits for it, once.
+    pub(super) fn write(&mut self) -> Moved {
+        socket::write(&mut self.socket, &self.log[self.sent..])
+    }
+
+    /// Whether it ever carried commands.
+    pub(super) fn was_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// Requests that wait for the socket.
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.log[self.sent..]
+    }
+
+    /// Bytes that the log holds in memory.
+    pub(super) fn held(&self) -> usize {
+        self.log.len()
+    }
+
+    /// The socket took so many bytes of [`Link::unsent`].
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if self.is_lease() {
+            // Nothing on an own connection is ever asked for again: keep nothing.
+            self.log.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// The first batch got one reply more. Returns it when that was its last.
+    pub(super) fn answered(&mut self) -> Option<Sent> {
+        self.inflight -= 1;
+        let first = self.pipeline.front_mut()?;
+        first.left -= 1;
+        first.done += 1;
+        if first.left > 0 {
+            return None;
+        }
+        let first = self.pipeline.pop_front()?;
+        self.forget(first.bytes);
+        Some(first)
+    }
+
+    /// The first batch in flight and the log from its first request on.
+    pub(super) fn first(&self) -> Option<(&Sent, &[u8])> {
+        let first = self.pipeline.front()?;
+        let log = if self.is_lease() {
+            &[][..]
+        } else {
+            &self.log[self.answered..]
+        };
+        Some((first, log))
+    }
+
+    /// The first batch is cut after its first so many bytes of requests, all of them answered or asked for
+    /// elsewhere; what is left of it answers to the name `rest`, or is gone.
+    pub(super) fn cut_first(&mut self, requests: usize, rest: Option<BatchId>) {
+        self.inflight -= 1;
+        let Some(first) = self.pipeline.front_mut() else {
+            return;
+        };
+        match rest {
+            Some(rest) => {
+                first.batch = rest;
+                first.left -= 1;
+                first.done = 0;
+                first.bytes -= requests;
+                self.forget(requests);
+            }
+            None => {
+                let bytes = first.bytes;
+                self.pipeline.pop_front();
+                self.forget(bytes);
+            }
+        }
+    }
+
+    /// Takes everything that is not answered: each batch with its requests, and whether any byte of them was
+    /// handed to the socket. For an own connection the requests are not kept and come empty.
+    pub(super) fn take_unanswered(&mut self) -> Vec<(Sent, Vec<u8>, bool)> {
+        let mut at = self.answered;
+        let pipeline = std::mem::take(&mut self.pipeline);
+        let unanswered = pipeline.into_iter().map(|batch| {
+            let range = at..(at + batch.bytes).min(self.log.len());
+            at = range.end;
+            let handed_over = self.is_lease() || range.start < self.sent;
+            let requests = if self.is_lease() {
+                Vec::new()
+            } else {
+                self.log[range].to_vec()
+            };
+            (batch, requests, handed_over)
+        });
+        let unanswered = unanswered.collect();
+        self.log = Vec::new();
+        (self.sent, self.answered, self.inflight) = (0, 0, 0);
+        unanswered
+    }
+
+    fn forget(&mut self, bytes: usize) {
+        if self.is_lease() {
+            return;
+        }
+        self.answered += bytes;
+        if self.answered == self.log.len() {
+            self.log.clear();
+            // One burst must not be paid for in memory ever after.
+            self.log.shrink_to(1 << 20);
+            (self.sent, self.answered) = (0, 0);
+        } else if self.answered > (64 << 10) && self.answered > self.log.len() / 2 {
+            self.log.drain(..self.answered);
+            self.sent -= self.answered;
+            self.answered = 0;
+        }
+    }
+}

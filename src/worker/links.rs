@@ -1,0 +1,325 @@
+//! Links are made, found, written to and read from.
+
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
+use tracing::debug;
+
+use super::client::{ClientKey, Mode};
+use super::failure::Cause;
+use super::link::{Link, LinkKey, Phase};
+use super::profile::ProfileId;
+use super::socket::{self, Moved, Socket};
+use super::turn::{Worker, link_token};
+use crate::topology::NodeId;
+
+/// Reads per link and turn.
+const ROUNDS: usize = 4;
+
+/// A client with this many bytes to read makes the link that brings more of them rest.
+const REST: usize = 1024 * 1024;
+
+/// How long a link rests for a client that does not read: others behind it wait that long, ...
+const REST_SHARED: Duration = Duration::from_millis(250);
+
+/// ... and the client that blocks only itself this long (it may be writing without reading, for ever).
+const REST_ALONE: Duration = Duration::from_secs(5);
+
+/// Shared links of one kind beyond `upstream.links_per_node`, made while the others rest.
+const EXTRA_LINKS: usize = 3;
+
+impl Worker {
+    /// A shared link of that profile to that node, made if there is none. `None`: not now.
+    pub(super) fn shared_link(&mut self, node: NodeId, profile: ProfileId) -> Option<LinkKey> {
+        let keys = self.shared.get(&(node, profile)).map_or(&[][..], Vec::as_slice);
+        let awake = keys
+            .iter()
+            .filter_map(|key| Some((*key, self.links.get(*key)?)))
+            .filter(|(_, link)| link.resting.is_none());
+        let best = awake
+            .min_by_key(|(_, link)| link.inflight)
+            .map(|(key, link)| (key, link.inflight));
+        let most = self.settings.upstream.links_per_node;
+        match best {
+            Some((key, inflight)) if inflight == 0 || keys.len() >= most => Some(key),
+            None if keys.len() >= most + EXTRA_LINKS => keys.first().copied(),
+            _ => self.connect(node, profile, None).or(best.map(|(key, _)| key)),
+        }
+    }
+
+    /// An own connection of that profile to that node: a warm one, or a new one.
+    pub(super) fn lease_link(
+        &mut self,
+        node: NodeId,
+        profile: ProfileId,
+        owner: ClientKey,
+    ) -> Option<LinkKey> {
+        while let Some(key) = self.warm.get_mut(&(node, profile)).and_then(Vec::pop) {
+            self.stats.node(node).warm.sub(1);
+            if let Some(link) = self.links.get_mut(key) {
+                link.lease = Some(Some(owner));
+                return Some(key);
+            }
+        }
+        self.connect(node, profile, Some(owner))
+    }
+
+    fn connect(&mut self, node: NodeId, profile: ProfileId, lease: Option<ClientKey>) -> Option<LinkKey> {
+        if self.shut[node.index()].is_some_and(|(until, _)| self.now < until) {
+            return None;
+        }
+        if self
+            .refused
+            .get(&(node, profile))
+            .is_some_and(|until| self.now < *until)
+            && lease.is_none()
+        {
+            self.refused.remove(&(node, profile));
+        }
+        let address = self.topology.node(node)?.address?;
+        self.stats.node(node).connects.add(1);
+        self.hurried = true;
+        let stream = match TcpStream::connect(address) {
+            Ok(stream) => stream,
+            Err(error) => {
+                debug!(%error, %address, "cannot connect");
+                self.shut_out(node);
+                return None;
+            }
+        };
+        tune(&stream);
+        let mut link = Link::new(node, profile, Socket::Tcp(stream), lease, self.now);
+        let replies = self.profiles.get(profile).handshake(&mut link.handshake);
+        link.handshake_replies = replies;
+        let key = self.links.insert(link);
+        let link = self.links.get_mut(key)?;
+        if let Err(error) = link.socket.register(self.poll.registry(), link_token(key)) {
+            debug!(%error, "a link's socket cannot be watched");
+            self.links.remove(key);
+            return None;
+        }
+        if lease.is_none() {
+            self.shared.entry((node, profile)).or_default().push(key);
+        }
+        Some(key)
+    }
+
+    /// A link's socket is ready.
+    pub(super) fn link_ready(&mut self, key: LinkKey, readable: bool, writable: bool, closed: bool) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        link.readable |= readable || closed;
+        link.hup |= closed;
+        if matches!(link.phase, Phase::Connecting(_)) {
+            if !writable && !closed {
+                return;
+            }
+            if let Some(error) = link.socket.connect_error() {
+                return self.failed.push((key, Cause::Connect(error.to_string())));
+            }
+            self.connected(key);
+        } else if writable && link.full {
+            link.full = false;
+            self.soil_link(key);
+        }
+        if readable || closed {
+            self.read_link(key);
+        }
+    }
+
+    /// Goes on reading a link that had more than one turn allows, or that rested.
+    pub(super) fn read_link_again(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.again = false;
+            self.read_link(key);
+        }
+    }
+
+    fn read_link(&mut self, key: LinkKey) {
+        for _ in 0..ROUNDS {
+            if self.must_rest(key) {
+                return;
+            }
+            let Some(link) = self.links.get_mut(key) else {
+                return;
+            };
+            if !link.readable {
+                return;
+            }
+            let carried = link.carry.len();
+            self.reply_buffer[..carried].copy_from_slice(&link.carry);
+            match socket::read(&mut link.socket, &mut self.reply_buffer[carried..]) {
+                Moved::Bytes(bytes) => {
+                    link.readable = carried + bytes == self.reply_buffer.len() || link.hup;
+                    link.carry.clear();
+                    self.stats.node(link.node).bytes_received.add(bytes as u64);
+                    let buffer = std::mem::take(&mut self.reply_buffer);
+                    self.received(key, &buffer[..carried + bytes]);
+                    self.reply_buffer = buffer;
+                }
+                Moved::Later => link.readable = false,
+                Moved::End => {
+                    link.readable = false;
+                    return self.failed.push((key, Cause::Closed));
+                }
+                Moved::Broken(error) => {
+                    link.readable = false;
+                    return self.failed.push((key, Cause::Broken(error.to_string())));
+                }
+            }
+        }
+        self.call_link_again(key);
+    }
+
+    /// Bytes came from a node.
+    fn received(&mut self, key: LinkKey, bytes: &[u8]) {
+        let dealt_with = match self.links.get(key).map(|link| (link.phase, link.owner())) {
+            Some((Phase::Handshake(..), _)) => self.handshake_replies(key, bytes),
+            Some((_, Some(owner))) if self.is_tunnel(key, owner) => self.tunnel_replies(key, owner, bytes),
+            Some(_) => self.replies(key, bytes),
+            None => return,
+        };
+        match dealt_with {
+            Ok(dealt_with) => {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.carry.extend_from_slice(&bytes[dealt_with..]);
+                }
+            }
+            Err(_) => self.failed.push((key, Cause::NotResp)),
+        }
+    }
+
+    /// Whether what comes on this own connection is passed on as it is: it is a tunnel, and replies to the
+    /// ambassador's own commands are not to come any more.
+    fn is_tunnel(&self, key: LinkKey, owner: ClientKey) -> bool {
+        matches!(
+            self.clients.get(owner).map(|client| &client.mode),
+            Some(Mode::Tunnel(_))
+        ) && self.links.get(key).is_some_and(|link| link.pipeline.is_empty())
+    }
+
+    pub(super) fn call_link_again(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key)
+            && link.readable
+            && !link.again
+        {
+            link.again = true;
+            self.again_links.push(key);
+        }
+    }
+
+    /// Puts a link in the list of those to be written to at the end of the turn.
+    pub(super) fn soil_link(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key)
+            && !link.dirty
+        {
+            link.dirty = true;
+            self.dirty_links.push(key);
+        }
+    }
+
+    /// Whether reading has to rest, because the client whose reply comes next does not take what it has.
+    fn must_rest(&mut self, key: LinkKey) -> bool {
+        let Some(link) = self.links.get_mut(key) else {
+            return false;
+        };
+        let head = link.owner().or(link.pipeline.front().map(|sent| sent.client));
+        let slow = head
+            .and_then(|head| self.clients.get_mut(head))
+            .filter(|client| client.unread() > REST);
+        let Some(client) = slow else {
+            link.resting = None;
+            return false;
+        };
+        if matches!(client.mode, Mode::Tunnel(_)) {
+            // The server has its own bound for subscribers that do not read.
+        } else if client.overrun {
+            return false;
+        } else if let Some(since) = link.resting {
+            let patience = if link.pipeline.len() > 1 {
+                REST_SHARED
+            } else {
+                REST_ALONE
+            };
+            if self.now >= since + patience {
+                client.overrun = true;
+                link.resting = None;
+                return false;
+            }
+        }
+        if link.resting.is_none() {
+            link.resting = Some(self.now);
+            self.resting.push(key);
+            self.hurried = true;
+        }
+        true
+    }
+
+    /// Reads on links whose clients have caught up, or have been waited for long enough.
+    pub(super) fn wake_resting(&mut self) {
+        for key in std::mem::take(&mut self.resting) {
+            if self.must_rest(key) {
+                self.resting.push(key);
+            } else {
+                self.call_link_again(key);
+            }
+        }
+    }
+
+    /// Ends a link under which nothing is left that anybody waits for.
+    pub(super) fn drop_link(&mut self, key: LinkKey) {
+        let Some(link) = self.links.remove(key) else {
+            return;
+        };
+        self.unlist(key, &link);
+    }
+
+    /// Takes a link that is gone out of every list and count.
+    pub(super) fn unlist(&mut self, key: LinkKey, link: &Link) {
+        let place = (link.node, link.profile);
+        let stats = self.stats.node(link.node);
+        let load = &mut self.load[link.node.index()];
+        *load = load.saturating_sub(link.inflight);
+        let index = match link.lease {
+            None => {
+                if link.phase == Phase::Up {
+                    stats.links.sub(1);
+                }
+                &mut self.shared
+            }
+            Some(owner) => {
+                if owner.is_some() {
+                    stats.leases.sub(1);
+                    self.leases -= 1;
+                } else {
+                    stats.warm.sub(1);
+                }
+                &mut self.warm
+            }
+        };
+        if let Some(keys) = index.get_mut(&place) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                index.remove(&place);
+            }
+        }
+    }
+}
+
+/// No delay for small packets; a peer that vanished without a word is noticed.
+fn tune(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(5));
+    let socket = SockRef::from(stream);
+    for result in [
+        stream.set_nodelay(true),
+        socket.set_tcp_keepalive(&keepalive.with_retries(3)),
+    ] {
+        if let Err(error) = result {
+            debug!(%error, "a link's socket option was not set");
+        }
+    }
+}

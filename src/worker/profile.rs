@@ -1,0 +1,165 @@
+//! What distinguishes links to one node: database, RESP version and user.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::resp::write;
+
+/// Who a link logs in as.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Login {
+    /// ACL user; `None`: the default user, by password alone.
+    pub(super) user: Option<Vec<u8>>,
+    pub(super) password: Vec<u8>,
+}
+
+/// What a link is set up to before it carries commands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Profile {
+    pub(super) db: u32,
+    pub(super) resp3: bool,
+    pub(super) login: Option<Rc<Login>>,
+}
+
+impl Profile {
+    /// Appends the commands that set a fresh connection up; returns how many replies they bring.
+    pub(super) fn handshake(&self, out: &mut Vec<u8>) -> u32 {
+        let mut replies = 0;
+        let login = self.login.as_deref();
+        let user = login.and_then(|login| login.user.as_deref());
+        if self.resp3 {
+            let mut arguments: Vec<&[u8]> = vec![b"HELLO", b"3"];
+            if let Some(login) = login {
+                arguments.extend([&b"AUTH"[..], user.unwrap_or(b"default"), &login.password]);
+            }
+            write::request(out, arguments);
+            replies += 1;
+        } else if let Some(login) = login {
+            let arguments: Vec<&[u8]> = [Some(&b"AUTH"[..]), user, Some(&login.password)]
+                .into_iter()
+                .flatten()
+                .collect();
+            write::request(out, arguments);
+            replies += 1;
+        }
+        if self.db != 0 {
+            write::request(out, [&b"SELECT"[..], self.db.to_string().as_bytes()]);
+            replies += 1;
+        }
+        replies
+    }
+}
+
+/// A profile by a small number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ProfileId(u32);
+
+/// The profiles in use.
+#[derive(Debug, Default)]
+pub(super) struct Profiles {
+    ids: HashMap<Profile, ProfileId, FxBuildHasher>,
+    profiles: HashMap<ProfileId, Profile, FxBuildHasher>,
+    next: u32,
+}
+
+impl Profiles {
+    /// The number of that profile, a new one if nobody used it before.
+    pub(super) fn intern(&mut self, profile: &Profile) -> ProfileId {
+        if let Some(id) = self.ids.get(profile) {
+            return *id;
+        }
+        let id = ProfileId(self.next);
+        self.next += 1;
+        self.ids.insert(profile.clone(), id);
+        self.profiles.insert(id, profile.clone());
+        id
+    }
+
+    /// The profile of that number.
+    pub(super) fn get(&self, id: ProfileId) -> Profile {
+        self.profiles.get(&id).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.profiles.len()
+    }
+
+    /// Forgets the profiles that nobody uses: a client may try any number of passwords.
+    pub(super) fn retain(&mut self, used: impl Fn(ProfileId) -> bool) {
+        self.profiles.retain(|id, _| used(*id));
+        self.ids.retain(|_, id| used(*id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_sets_up_what_the_profile_says() {
+        let login = Rc::new(Login {
+            user: Some(b"app".to_vec()),
+            password: b"pw".to_vec(),
+        });
+        let default = Rc::new(Login {
+            user: None,
+            password: b"pw".to_vec(),
+        });
+        for (profile, commands, replies) in [
+            (Profile::default(), "", 0),
+            (
+                Profile {
+                    db: 3,
+                    ..Profile::default()
+                },
+                "SELECT 3 ",
+                1,
+            ),
+            (
+                Profile {
+                    login: Some(default.clone()),
+                    ..Profile::default()
+                },
+                "AUTH pw ",
+                1,
+            ),
+            (
+                Profile {
+                    login: Some(login.clone()),
+                    ..Profile::default()
+                },
+                "AUTH app pw ",
+                1,
+            ),
+            (
+                Profile {
+                    login: Some(default),
+                    resp3: true,
+                    db: 0,
+                },
+                "HELLO 3 AUTH default pw ",
+                1,
+            ),
+            (
+                Profile {
+                    login: Some(login),
+                    resp3: true,
+                    db: 1,
+                },
+                "HELLO 3 AUTH app pw SELECT 1 ",
+                2,
+            ),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(profile.handshake(&mut out), replies);
+            let text = String::from_utf8(out).expect("text");
+            let words: String = text
+                .split("\r\n")
+                .filter(|line| !line.starts_with(['*', '$']) && !line.is_empty())
+                .fold(String::new(), |words, word| words + word + " ");
+            assert_eq!(words, commands);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What nodes sent: where replies end, and whose they are.
+
+use super::client::{ClientKey, Lane, Mode, Stall};
+use super::failure::Cause;
+use super::link::{Kind, LinkKey, Sent};
+use super::mailbox::Hint;
+use super::owed::BatchId;
+use super::socket::{self, Moved};
+use super::turn::Worker;
+use crate::resp::ReplyError;
+use crate::stats::Limit;
+
+/// Replies of this size are handed to the client's socket as they come, without a copy.
+const DIRECT: usize = 4 * 1024;
+
+impl Worker {
+    /// Finds the replies in what came, and hands them to the clients they belong to. Returns how many bytes are
+    /// dealt with; the rest is the beginning of a line.
+    pub(super) fn replies(&mut self, key: LinkKey, bytes: &[u8]) -> Result<usize, ReplyError> {
+        let mut at = 0;
+        // Neighbouring replies of one batch are handed over in one piece.
+        let (mut start, mut ended) = (0, 0);
+        while at < bytes.len() {
+            let Some(link) = self.links.get_mut(key) else {
+                return Ok(bytes.len());
+            };
+            let begins = link.scanner.at_start().then(|| bytes[at]);
+            let scanned = link.scanner.scan(&bytes[at..])?;
+            if scanned.taken == 0 {
+                break;
+            }
+            if link.pipeline.is_empty() {
+                let text = String::from_utf8_lossy(&bytes[at..bytes.len().min(at + 200)])
+                    .trim_end()
+                    .to_owned();
+                self.failed.push((key, Cause::Unasked(text)));
+                return Ok(bytes.len());
+            }
+            let reply = at..at + scanned.taken;
+            at = reply.end;
+            if !scanned.complete {
+                break;
+            }
+            if begins == Some(b'-') && self.is_asked_again(key, &bytes[reply.clone()]) {
+                self.hand_over(key, &bytes[start..reply.start], ended);
+                self.ask_again(key, &bytes[reply]);
+                (start, ended) = (at, 0);
+                continue;
+            }
+            ended += 1;
+            let Some(link) = self.links.get_mut(key) else {
+                return Ok(bytes.len());
+            };
+            let node = link.node;
+            if let Some(sent) = link.answered() {
+                self.answered(&sent, node, &bytes[start..at], ended);
+                (start, ended) = (at, 0);
+            }
+        }
+        self.hand_over(key, &bytes[start..at], ended);
+        Ok(at)
+    }
+
+    /// Hands over replies of the first batch on a link, which is not wholly answered yet.
+    fn hand_over(&mut self, key: LinkKey, bytes: &[u8], ended: u32) {
+        if bytes.is_empty() {
+            return;
+        }
+        let Some(link) = self.links.get(key) else {
+            return;
+        };
+        let load = &mut self.load[link.node.index()];
+        *load = load.saturating_sub(ended);
+        if let Some(first) = link.pipeline.front()
+            && first.kind != Kind::Own
+        {
+            let (client, batch) = (first.client, first.batch);
+            self.deliver(client, batch, bytes, ended);
+        }
+    }
+
+    /// The last replies of a batch came.
+    fn answered(&mut self, sent: &Sent, node: crate::topology::NodeId, bytes: &[u8], ended: u32) {
+        let load = &mut self.load[node.index()];
+        *load = load.saturating_sub(ended);
+        if sent.kind == Kind::Own {
+            return;
+        }
+        let took = self.now.saturating_duration_since(sent.at);
+        self.stats
+            .node(node)
+            .latency
+            .record(took.as_micros() as u64, u64::from(sent.done));
+        if let Some(client) = self.clients.get_mut(sent.client) {
+            client.pending = client.pending.saturating_sub(sent.bytes);
+        }
+        self.deliver(sent.client, sent.batch, bytes, ended);
+    }
+
+    /// Hands bytes of a batch to its client; into the void when the client has gone.
+    pub(super) fn deliver(&mut self, key: ClientKey, batch: BatchId, bytes: &[u8], ended: u32) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let mut rest = bytes;
+        if bytes.len() >= DIRECT
+            && client.out.is_empty()
+            && !client.full
+            && client.owed.is_next(batch)
+            && !client.owed.is_silent(batch)
+        {
+            match socket::write(&mut client.socket, bytes) {
+                Moved::Bytes(written) => {
+                    self.stats.bytes_out.add(written as u64);
+                    rest = &bytes[written..];
+                    client.full = !rest.is_empty();
+                }
+                Moved::Later | Moved::End => client.full = true,
+                Moved::Broken(_) => return self.close_client(key),
+            }
+        }
+        if client.out.capacity() == 0 && !rest.is_empty() {
+            client.out = self.spare.pop().unwrap_or_default();
+        }
+        client.owed.deliver(batch, rest, ended, &mut client.out);
+        self.grown += rest.len();
+        if client.unread() > self.settings.limits.client_output {
+            return self.close_over_limit(key, Limit::ClientOutput);
+        }
+        if !client.dirty {
+            client.dirty = true;
+            self.dirty_clients.push(key);
+        }
+        self.after_replies(key);
+    }
+
+    /// Replies were handed over: what waited for them goes on.
+    fn after_replies(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let waits = &client.stall;
+        if client.owed.is_empty() {
+            client.lane = Lane::Idle;
+            client.pending = 0;
+            let go_on = matches!(waits, Stall::Owed | Stall::Pipeline);
+            if let Mode::Leased(lease) = &client.mode
+                && lease.is_over()
+            {
+                self.release_lease(key);
+            }
+            if go_on {
+                self.unstall(key, Stall::None);
+            }
+        } else if *waits == Stall::Pipeline && client.pending <= self.settings.limits.client_pipeline / 2 {
+            self.unstall(key, Stall::None);
+        }
+    }
+
+    /// Looks at an error: whether it says that a read did not run here and may be asked for elsewhere.
+    fn is_asked_again(&mut self, key: LinkKey, error: &[u8]) -> bool {
+        let Some((link, first)) = self
+            .links
+            .get(key)
+            .and_then(|link| Some((link, link.pipeline.front()?)))
+        else {
+            return false;
+        };
+        let (node, kind) = (link.node, first.kind);
+        self.stats.node(node).error_replies.add(1);
+        let state = is_state(error);
+        if state {
+            self.hint(Hint::Refused(node));
+        }
+        // A script that this node has not seen may be known to the master, where it was loaded.
+        let elsewhere = state || (error.starts_with(b"-NOSCRIPT") && self.route.master != Some(node));
+        elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node)
+    }
+}
+
+/// Whether an error says that the node's state kept the command from running.
+fn is_state(error: &[u8]) -> bool {
+    [
+        &b"-READONLY"[..],
+        b"-LOADING",
+        b"-MASTERDOWN",
+        b"-CLUSTERDOWN",
+        b"-TRYAGAIN",
+        b"-NOREPLICAS",
+    ]
+    .iter()
+    .any(|code| error.starts_with(code))
+}

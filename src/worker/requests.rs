@@ -1,0 +1,306 @@
+//! What clients sent: where requests end, what each is, and what becomes of it.
+
+use std::ops::Range;
+
+use super::client::{ClientKey, Mode, Stall};
+use super::session::ReplyMode;
+use super::texts;
+use super::turn::Worker;
+use crate::commands::{Class, Handling};
+use crate::resp::{Arguments, ProtocolError, Request, Step, split_inline, write};
+use crate::stats::{Fault, Limit};
+
+/// A request that is incomplete at this size is passed on as it comes, rather than gathered.
+const CUT_THROUGH: usize = 256 * 1024;
+
+/// A request that must be understood whole may have this size.
+const GATHER: usize = 16 * 1024 * 1024;
+
+/// What the table says of one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verdict {
+    pub(super) class: Class,
+    pub(super) handling: Handling,
+    /// A browser was tricked into talking to Redis; Redis closes such a connection, and would close a shared link.
+    pub(super) attack: bool,
+}
+
+/// Neighbouring requests that travel together.
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    /// Where they stand in the bytes at hand.
+    pub(super) range: Range<usize>,
+    pub(super) replies: u32,
+    /// One of them is not a mere read: it has to go to the master, and may change something.
+    pub(super) to_master: bool,
+    pub(super) classes: [u32; Class::ALL.len()],
+}
+
+impl Segment {
+    fn starting(at: usize) -> Self {
+        Segment {
+            range: at..at,
+            ..Segment::default()
+        }
+    }
+
+    /// Takes in a request that ends at `end`.
+    pub(super) fn add(&mut self, class: Class, end: usize) {
+        self.range.end = end;
+        self.replies += 1;
+        self.to_master |= !matches!(class, Class::Read | Class::Any);
+        self.classes[class.index()] += 1;
+    }
+}
+
+/// What became of a request that is not simply sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Dealt with.
+    Done,
+    /// It has to wait; the client is stalled.
+    Stalled,
+    /// Nothing special after all: send it on.
+    Plain,
+    /// The client is now in a state in which the same request means something else: read it again.
+    Again,
+}
+
+impl Worker {
+    /// Deals with as many requests as are whole. Returns how many bytes are dealt with; the rest is to be shown
+    /// again.
+    pub(super) fn process(&mut self, key: ClientKey, data: &[u8]) -> usize {
+        let mut segment = Segment::starting(0);
+        let mut at = 0;
+        loop {
+            let Some(client) = self.clients.get_mut(key) else {
+                return data.len();
+            };
+            if client.closing {
+                return data.len();
+            }
+            match &mut client.mode {
+                Mode::Tunnel(_) => return at + self.tunnel_requests(key, &data[at..]),
+                Mode::Leased(lease) if lease.upload.is_some() => {
+                    match self.go_on_uploading(key, &data[at..]) {
+                        Some(taken) => at += taken,
+                        None => return at,
+                    }
+                    segment = Segment::starting(at);
+                    if at == data.len() {
+                        return at;
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            match client.scanner.scan(&data[at..], self.bounds) {
+                Ok(Step::Complete(request)) => {
+                    let bytes = &data[at..at + request.len];
+                    let verdict = self.judge(&request, bytes);
+                    if self.is_plain(key, verdict) {
+                        segment.add(verdict.class, at + request.len);
+                        at += request.len;
+                        continue;
+                    }
+                    if !self.dispatch(key, &segment, data) {
+                        return segment.range.start;
+                    }
+                    segment = Segment::starting(at);
+                    match self.special(key, verdict, &request, bytes) {
+                        Outcome::Done => {
+                            at += request.len;
+                            segment = Segment::starting(at);
+                        }
+                        Outcome::Stalled => return at,
+                        Outcome::Again => {}
+                        Outcome::Plain => {
+                            segment.add(verdict.class, at + request.len);
+                            if !self.dispatch(key, &segment, data) {
+                                return at;
+                            }
+                            at += request.len;
+                            segment = Segment::starting(at);
+                        }
+                    }
+                }
+                Ok(Step::Empty(len)) => {
+                    if !self.dispatch(key, &segment, data) {
+                        return segment.range.start;
+                    }
+                    at += len;
+                    segment = Segment::starting(at);
+                }
+                Ok(Step::Inline(len, line)) => {
+                    if !self.dispatch(key, &segment, data) {
+                        return segment.range.start;
+                    }
+                    if !self.inline(key, &data[at..at + line]) {
+                        return at;
+                    }
+                    at += len;
+                    segment = Segment::starting(at);
+                }
+                Ok(Step::Incomplete) => return self.incomplete(key, data, at, &segment),
+                Err(error) => {
+                    if !self.dispatch(key, &segment, data) {
+                        self.forget_scan(key);
+                        return segment.range.start;
+                    }
+                    self.refuse_protocol(key, error);
+                    return data.len();
+                }
+            }
+        }
+    }
+
+    /// What the table says of a request.
+    fn judge(&self, request: &Request, bytes: &[u8]) -> Verdict {
+        let second = (request.argc > 1).then(|| &bytes[request.second.clone()]);
+        let name = &bytes[request.name.clone()];
+        let Some(command) = self.topology.table.lookup(name, second) else {
+            // `securityWarningCommand` in Redis's networking.c.
+            let attack = name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:");
+            return Verdict {
+                class: Class::Master,
+                handling: Handling::Forward,
+                attack,
+            };
+        };
+        if command.handling == Handling::BlockOption {
+            let class = command.class_of(Arguments::of(bytes));
+            return Verdict {
+                class,
+                handling: Handling::Forward,
+                attack: false,
+            };
+        }
+        // A cursor means something to the node that gave it, and to no other.
+        let class = if command.cursor > 0 && command.class == Class::Read {
+            Class::Master
+        } else {
+            command.class
+        };
+        Verdict {
+            class,
+            handling: command.handling,
+            attack: false,
+        }
+    }
+
+    /// Whether a request needs nothing but to be put on a link.
+    fn is_plain(&self, key: ClientKey, verdict: Verdict) -> bool {
+        let sent_on = matches!(
+            verdict.class,
+            Class::Read | Class::Write | Class::Master | Class::Any | Class::Script
+        );
+        sent_on
+            && !verdict.attack
+            && verdict.handling == Handling::Forward
+            && self.clients.get(key).is_some_and(|client| {
+                matches!(client.mode, Mode::Shared) && client.session.reply == ReplyMode::On
+            })
+    }
+
+    /// The last request is not whole yet: sends on what came before it, and decides whether to wait for the rest.
+    fn incomplete(&mut self, key: ClientKey, data: &[u8], at: usize, segment: &Segment) -> usize {
+        if !self.dispatch(key, segment, data) {
+            self.forget_scan(key);
+            return segment.range.start;
+        }
+        let waiting = data.len() - at;
+        if waiting < CUT_THROUGH {
+            return at;
+        }
+        let Some(request) = self
+            .clients
+            .get(key)
+            .and_then(|client| client.scanner.partial())
+            .cloned()
+        else {
+            return at;
+        };
+        // The second argument may not be there yet: then it cannot be looked at.
+        let bytes = &data[at..];
+        let verdict = self.judge(
+            &Request {
+                argc: if request.second.is_empty() { 1 } else { 2 },
+                ..request
+            },
+            bytes,
+        );
+        let sent_on = matches!(
+            verdict.class,
+            Class::Read | Class::Write | Class::Master | Class::Any | Class::Script
+        );
+        if sent_on && verdict.handling == Handling::Forward {
+            return at + self.begin_upload(key, verdict, bytes);
+        }
+        if waiting > GATHER {
+            self.answer_error(key, texts::TOO_LARGE);
+            self.stats.limits[Limit::Protocol as usize].add(1);
+            self.close_when_flushed(key);
+            return data.len();
+        }
+        at
+    }
+
+    fn forget_scan(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.scanner.reset();
+        }
+    }
+
+    /// An inline command is what its words say; it goes the way of every other. False: it has to wait.
+    fn inline(&mut self, key: ClientKey, line: &[u8]) -> bool {
+        let words = match split_inline(line) {
+            Ok(words) => words,
+            Err(_) => {
+                self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
+                return true;
+            }
+        };
+        if words.is_empty() {
+            return true;
+        }
+        let mut request = Vec::new();
+        write::request(&mut request, words.iter().map(Vec::as_slice));
+        self.process(key, &request) == request.len()
+    }
+
+    /// Answers a protocol error as Redis does, and closes the client.
+    pub(super) fn refuse_protocol(&mut self, key: ClientKey, error: ProtocolError) {
+        let mut reply = Vec::new();
+        error.write(&mut reply);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.answer(&reply);
+        }
+        self.stats.errors[Fault::Client as usize].add(1);
+        self.stats.limits[Limit::Protocol as usize].add(1);
+        self.close_when_flushed(key);
+    }
+
+    /// Puts an error of the ambassador's own in its place among the replies.
+    pub(super) fn answer_error(&mut self, key: ClientKey, text: &str) {
+        let mut reply = Vec::new();
+        write::error(&mut reply, text);
+        self.stats.errors[Fault::Us as usize].add(1);
+        self.answer(key, &reply);
+    }
+
+    /// Puts a reply of the ambassador's own in its place among the replies.
+    pub(super) fn answer(&mut self, key: ClientKey, reply: &[u8]) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.answer(reply);
+            self.soil_client(key);
+        }
+    }
+
+    /// Nothing more of this client's requests is looked at until the reason has gone.
+    pub(super) fn stall(&mut self, key: ClientKey, stall: Stall) -> Outcome {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stall = stall;
+        }
+        Outcome::Stalled
+    }
+}

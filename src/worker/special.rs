@@ -1,0 +1,395 @@
+//! Commands that are more than a message to a node: they change what the client's connection is.
+
+use std::rc::Rc;
+
+use super::client::{ClientKey, Mode, Stall};
+use super::link::Phase;
+use super::profile::Login;
+use super::requests::{Outcome, Verdict};
+use super::session::{ReplyMode, Session, is_name};
+use super::texts;
+use super::turn::Worker;
+use crate::commands::{Class, Handling};
+use crate::resp::{Arguments, Request, write};
+use crate::stats::Fault;
+
+impl Worker {
+    /// Deals with a request that is not simply put on a shared link.
+    pub(super) fn special(
+        &mut self,
+        key: ClientKey,
+        verdict: Verdict,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Outcome {
+        if verdict.attack {
+            self.stats.errors[Fault::Client as usize].add(1);
+            self.close_client(key);
+            return Outcome::Done;
+        }
+        let Some(client) = self.clients.get(key) else {
+            return Outcome::Done;
+        };
+        if let Mode::Leased(lease) = &client.mode {
+            if !lease.is_over() || !client.owed.is_empty() {
+                return self.special_on_lease(key, verdict, request, bytes);
+            }
+            self.release_lease(key);
+        }
+        match (verdict.class, verdict.handling) {
+            (Class::Refused, _) => {
+                self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
+                self.counted(verdict)
+            }
+            (Class::Blocking, Handling::Wait) => self.begin_wait(key, bytes),
+            (Class::Blocking, _) => self.begin_blocking(key, bytes),
+            (Class::Transaction, Handling::Multi | Handling::Watch) => {
+                self.begin_transaction(key, verdict, bytes)
+            }
+            (Class::Pubsub | Class::Stream, _) => self.open_tunnel(key),
+            (_, Handling::Select) => self.select(key, verdict, bytes),
+            (_, Handling::Auth) => self.auth(key, verdict, bytes),
+            (_, Handling::Hello) => self.hello(key, verdict, bytes),
+            (_, Handling::Reset) => self.reset(key, verdict),
+            (_, Handling::Quit) => self.quit(key, verdict),
+            (_, Handling::Client) => self.client_command(key, verdict, bytes),
+            _ => Outcome::Plain,
+        }
+    }
+
+    /// Counts a command that the ambassador answered itself.
+    pub(super) fn counted(&self, verdict: Verdict) -> Outcome {
+        self.stats.local[verdict.class.index()].add(1);
+        Outcome::Done
+    }
+
+    pub(super) fn quit(&mut self, key: ClientKey, verdict: Verdict) -> Outcome {
+        self.answer(key, b"+OK\r\n");
+        self.close_when_flushed(key);
+        self.counted(verdict)
+    }
+
+    fn reset(&mut self, key: ClientKey, verdict: Verdict) -> Outcome {
+        if self.owes(key) {
+            return self.stall(key, Stall::Owed);
+        }
+        self.forget_session(key);
+        self.answer(key, b"+RESET\r\n");
+        self.counted(verdict)
+    }
+
+    /// Puts a client back to what it was when it connected.
+    pub(super) fn forget_session(&mut self, key: ClientKey) {
+        let plain = self.plain;
+        if let Some(client) = self.clients.get_mut(key) {
+            let session = &mut client.session;
+            (session.db, session.resp3, session.login, session.names) = (0, false, None, None);
+            (session.profile, session.reply) = (plain, ReplyMode::On);
+        }
+    }
+
+    fn select(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
+        let mut arguments = Arguments::of(bytes).skip(1);
+        let (Some(Some(db)), None) = (arguments.next().map(database), arguments.next()) else {
+            // Not a database's number: the server says so better than we could, and changes nothing.
+            return Outcome::Plain;
+        };
+        let before = self.clients.get(key).map(|client| client.session.db);
+        if before == Some(db) {
+            self.answer(key, b"+OK\r\n");
+            return self.counted(verdict);
+        }
+        self.transform(
+            key,
+            verdict,
+            |session| session.db = db,
+            |_, _| b"+OK\r\n".to_vec(),
+        )
+    }
+
+    fn auth(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
+        let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(1).collect();
+        let login = match arguments[..] {
+            [password] => Login {
+                user: None,
+                password: password.to_vec(),
+            },
+            [user, password] => Login {
+                user: Some(user.to_vec()),
+                password: password.to_vec(),
+            },
+            _ => return Outcome::Plain,
+        };
+        let login = Rc::new(login);
+        let change = |session: &mut Session| session.login = Some(Rc::clone(&login));
+        self.transform(key, verdict, change, |_, _| b"+OK\r\n".to_vec())
+    }
+
+    fn hello(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
+        let wish = match Hello::parse(bytes) {
+            Ok(wish) => wish,
+            Err(text) => {
+                self.answer_error(key, &text);
+                return self.counted(verdict);
+            }
+        };
+        let Some(greeting) = self.topology.greeting.clone() else {
+            if self.topology.master.is_none() && !self.clients.get(key).is_some_and(|client| client.expired) {
+                return self.stall_without_node(key);
+            }
+            self.answer_error(key, texts::NO_HELLO);
+            return self.counted(verdict);
+        };
+        self.transform(
+            key,
+            verdict,
+            |session| {
+                session.resp3 = wish.resp3.unwrap_or(session.resp3);
+                if let Some(login) = &wish.login {
+                    session.login = Some(Rc::clone(login));
+                }
+                if let Some(name) = &wish.name {
+                    session.names().name.clone_from(name);
+                }
+            },
+            |id, resp3| {
+                let (before, after) = if resp3 { &greeting.resp3 } else { &greeting.resp2 };
+                [before, id.to_string().as_bytes(), after].concat()
+            },
+        )
+    }
+
+    /// Changes what the client's links are set up to: waits until nothing is owed, makes sure that the master
+    /// takes a link of the new kind, then changes the session and answers.
+    fn transform(
+        &mut self,
+        key: ClientKey,
+        verdict: Verdict,
+        change: impl Fn(&mut Session),
+        reply: impl FnOnce(u64, bool) -> Vec<u8>,
+    ) -> Outcome {
+        if self.owes(key) {
+            return self.stall(key, Stall::Owed);
+        }
+        let own_login = self.own_login.clone();
+        let Some(client) = self.clients.get_mut(key) else {
+            return Outcome::Done;
+        };
+        let stall = std::mem::replace(&mut client.stall, Stall::None);
+        if let Stall::Verdict(Err(error)) = stall {
+            self.answer(key, &error);
+            return self.counted(verdict);
+        }
+        let session = &mut client.session;
+        let before = (
+            session.db,
+            session.resp3,
+            session.login.clone(),
+            session.names.clone(),
+        );
+        change(session);
+        let profile = self.profiles.intern(&session.wants(own_login.as_ref()));
+        // What a link carries out as it is set up is known to work once one link of the kind is up. RESP3 alone
+        // needs no proof: the master has said HELLO 3 to the control plane.
+        let needs_proof = session.db != before.0 || session.login != before.2;
+        if needs_proof && stall == Stall::None {
+            let proof = self.prove(key, profile);
+            if proof != Proof::Given {
+                if let Some(client) = self.clients.get_mut(key) {
+                    (
+                        client.session.db,
+                        client.session.resp3,
+                        client.session.login,
+                        client.session.names,
+                    ) = before;
+                }
+                return if proof == Proof::Awaited {
+                    Outcome::Stalled
+                } else {
+                    self.counted(verdict)
+                };
+            }
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.session.profile = profile;
+            let reply = reply(client.session.id, client.session.resp3);
+            self.answer(key, &reply);
+        }
+        self.counted(verdict)
+    }
+
+    /// Makes sure that the master takes links of that profile.
+    fn prove(&mut self, key: ClientKey, profile: super::profile::ProfileId) -> Proof {
+        let link = self
+            .route
+            .master
+            .and_then(|master| self.shared_link(master, profile));
+        let Some((link, found)) = link.and_then(|link| Some((link, self.links.get_mut(link)?))) else {
+            return if self.without_node(key, 1, true) {
+                Proof::Refused
+            } else {
+                Proof::Awaited
+            };
+        };
+        if found.phase == Phase::Up {
+            return Proof::Given;
+        }
+        found.waiters.push(key);
+        self.stall(key, Stall::Link(link));
+        Proof::Awaited
+    }
+
+    pub(super) fn client_command(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
+        let arguments: Vec<&[u8]> = Arguments::of(bytes).take(4).collect();
+        let Some(subcommand) = arguments.get(1) else {
+            return Outcome::Plain;
+        };
+        let subcommand = subcommand.to_ascii_lowercase();
+        let Some(client) = self.clients.get_mut(key) else {
+            return Outcome::Done;
+        };
+        match (subcommand.as_slice(), &arguments[2..]) {
+            (b"id", []) => {
+                let mut reply = Vec::new();
+                write::integer(&mut reply, client.session.id);
+                self.answer(key, &reply);
+            }
+            (b"getname", []) => {
+                let mut reply = Vec::new();
+                match client.session.name() {
+                    [] => write::null(&mut reply, client.session.resp3),
+                    name => write::bulk(&mut reply, name),
+                }
+                self.answer(key, &reply);
+            }
+            (b"setname", [name]) => {
+                if is_name(name) {
+                    client.session.names().name = name.to_vec();
+                    self.answer(key, b"+OK\r\n");
+                } else {
+                    self.answer_error(
+                        key,
+                        "ERR Client names cannot contain spaces, newlines or special characters.",
+                    );
+                }
+            }
+            (b"setinfo", [what, value]) => {
+                let names = client.session.names();
+                match what.to_ascii_lowercase().as_slice() {
+                    b"lib-name" if is_name(value) => names.library = value.to_vec(),
+                    b"lib-ver" if is_name(value) => names.version = value.to_vec(),
+                    _ => return Outcome::Plain,
+                }
+                self.answer(key, b"+OK\r\n");
+            }
+            (b"no-evict" | b"no-touch", [switch])
+                if switch.eq_ignore_ascii_case(b"on") || switch.eq_ignore_ascii_case(b"off") =>
+            {
+                self.answer(key, b"+OK\r\n");
+            }
+            (b"reply", [mode]) => match mode.to_ascii_lowercase().as_slice() {
+                b"on" => {
+                    client.session.reply = ReplyMode::On;
+                    self.answer(key, b"+OK\r\n");
+                }
+                b"off" => client.session.reply = ReplyMode::Off,
+                b"skip" if client.session.reply == ReplyMode::Off => {}
+                b"skip" => client.session.reply = ReplyMode::Skip,
+                _ => return Outcome::Plain,
+            },
+            (b"tracking", [switch, ..]) if switch.eq_ignore_ascii_case(b"on") => {
+                return self.open_tunnel(key);
+            }
+            _ => return Outcome::Plain,
+        }
+        self.counted(verdict)
+    }
+
+    /// Whether replies are owed to the client.
+    pub(super) fn owes(&self, key: ClientKey) -> bool {
+        self.clients
+            .get(key)
+            .is_some_and(|client| !client.owed.is_empty())
+    }
+}
+
+/// Whether the master takes links of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// It does.
+    Given,
+    /// The client is stalled until that is known.
+    Awaited,
+    /// It could not be asked, and the client has been told.
+    Refused,
+}
+
+/// A database's number, written as Redis wants it.
+fn database(digits: &[u8]) -> Option<u32> {
+    let canonical = digits == b"0" || (!digits.starts_with(b"0") && digits.iter().all(u8::is_ascii_digit));
+    let number: u32 = std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| canonical)?
+        .parse()
+        .ok()?;
+    // Redis reads an int.
+    i32::try_from(number).ok().map(|_| number)
+}
+
+/// What a HELLO asks for.
+#[derive(Debug, Default)]
+struct Hello {
+    resp3: Option<bool>,
+    login: Option<Rc<Login>>,
+    name: Option<Vec<u8>>,
+}
+
+impl Hello {
+    /// The texts and their order are those of `helloCommand` in networking.c.
+    fn parse(bytes: &[u8]) -> Result<Hello, String> {
+        let mut arguments = Arguments::of(bytes).skip(1);
+        let mut hello = Hello::default();
+        let Some(version) = arguments.next() else {
+            return Ok(hello);
+        };
+        hello.resp3 = match std::str::from_utf8(version)
+            .ok()
+            .and_then(|digits| digits.parse::<i64>().ok())
+        {
+            Some(2) => Some(false),
+            Some(3) => Some(true),
+            Some(_) => return Err("NOPROTO unsupported protocol version".to_owned()),
+            None => return Err("ERR Protocol version is not an integer or out of range".to_owned()),
+        };
+        let rest: Vec<&[u8]> = arguments.collect();
+        let mut rest = rest.as_slice();
+        loop {
+            rest = match rest {
+                [] => return Ok(hello),
+                [option, user, password, after @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                    hello.login = Some(Rc::new(Login {
+                        user: Some(user.to_vec()),
+                        password: password.to_vec(),
+                    }));
+                    after
+                }
+                [option, name, after @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                    if !is_name(name) {
+                        return Err(
+                            "ERR Client names cannot contain spaces, newlines or special characters."
+                                .to_owned(),
+                        );
+                    }
+                    hello.name = Some(name.to_vec());
+                    after
+                }
+                [option, ..] => {
+                    return Err(format!(
+                        "ERR Syntax error in HELLO option '{}'",
+                        String::from_utf8_lossy(option)
+                    ));
+                }
+            }
+        }
+    }
+}

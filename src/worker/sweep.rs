@@ -1,0 +1,145 @@
+//! Everything that happens because time has passed.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Client, ClientKey, Lane, Mode, Stall};
+use super::failure::Cause;
+use super::link::{Link, LinkKey, Phase};
+use super::turn::Worker;
+use crate::stats::Limit;
+
+/// A client that is to be closed gets this long to take what it is owed.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Profiles kept without asking whether anybody uses them.
+const PROFILES: usize = 64;
+
+impl Worker {
+    /// Looks after every time-out.
+    pub(super) fn sweep(&mut self) {
+        self.unpark();
+        let mut hurried = !self.parked.is_empty() || !self.resting.is_empty() || self.draining.is_some();
+        for key in self.links.keys() {
+            hurried |= self.sweep_link(key);
+        }
+        for key in self.clients.keys() {
+            hurried |= self.sweep_client(key);
+        }
+        self.hurried = hurried;
+        let now = self.now;
+        self.refused.retain(|_, until| now < *until);
+        if self.profiles.len() > PROFILES {
+            let clients = self.clients.iter().map(|client| client.session.profile);
+            let links = self.links.iter().map(|link| link.profile);
+            let used: std::collections::HashSet<_> = clients.chain(links).chain([self.plain]).collect();
+            self.profiles.retain(|id| used.contains(&id));
+        }
+        self.count_buffers();
+    }
+
+    /// True: something about this link waits for time to pass.
+    fn sweep_link(&mut self, key: LinkKey) -> bool {
+        let upstream = &self.settings.upstream;
+        let Some(link) = self.links.get(key) else {
+            return false;
+        };
+        match link.phase {
+            Phase::Connecting(since) | Phase::Handshake(since) => {
+                if self.now >= since + upstream.connect_timeout {
+                    self.failed.push((key, Cause::TimedOut));
+                }
+                true
+            }
+            Phase::Up => {
+                let limit = upstream.reply_timeout;
+                if !limit.is_zero() && self.is_overdue(link, limit) {
+                    self.stats.limits[Limit::ReplyTimeout as usize].add(1);
+                    self.failed.push((key, Cause::TimedOut));
+                    return true;
+                }
+                let unused = link.pipeline.is_empty() && link.owner().is_none() && link.waiters.is_empty();
+                let kept = link.lease.is_none() && link.profile == self.plain;
+                if unused && !kept && self.now >= link.used + upstream.idle_timeout {
+                    self.drop_link(key);
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether the oldest batch on a link waits longer than it may. A blocked command may.
+    fn is_overdue(&self, link: &Link, limit: Duration) -> bool {
+        let blocked = link.owner().is_some_and(|owner| self.is_blocked(owner));
+        link.pipeline
+            .front()
+            .is_some_and(|sent| !blocked && self.now >= sent.at + limit)
+    }
+
+    /// True: something about this client waits for time to pass.
+    fn sweep_client(&mut self, key: ClientKey) -> bool {
+        let limits = &self.settings.limits;
+        let Some(client) = self.clients.get_mut(key) else {
+            return false;
+        };
+        if client.stall == Stall::Node {
+            if client
+                .node_since
+                .is_some_and(|since| self.now >= since + limits.hold)
+            {
+                client.expired = true;
+                client.node_since = None;
+                self.stats.limits[Limit::Hold as usize].add(1);
+            }
+            // There may be a node again; if there is none the client stalls again.
+            self.unstall(key, Stall::None);
+            return true;
+        }
+        if client.closing && self.now >= client.heard + LAST_WORDS {
+            self.close_client(key);
+            return false;
+        }
+        let over = |limit: Duration, since: Instant| !limit.is_zero() && self.now >= since + limit;
+        if client.began.is_some_and(|began| over(limits.request, began)) {
+            self.close_over_limit(key, Limit::Request);
+        } else if over(limits.idle, client.heard) && is_quiet(client) {
+            self.close_over_limit(key, Limit::Idle);
+        }
+        false
+    }
+
+    /// Clients that wait for a node try again.
+    pub(super) fn wake_waiting(&mut self) {
+        for key in self.clients.keys() {
+            if self
+                .clients
+                .get(key)
+                .is_some_and(|client| client.stall == Stall::Node)
+            {
+                self.unstall(key, Stall::None);
+            }
+        }
+    }
+
+    /// While draining: closes every client that is owed nothing, and those whose command may wait for ever.
+    pub(super) fn close_idle_clients(&mut self) {
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get(key) else {
+                continue;
+            };
+            let waits_for_ever = matches!(client.mode, Mode::Tunnel(_)) || self.is_blocked(key);
+            let idle = client.owed.is_empty() && client.unread() == 0 && !is_in_transaction(client);
+            if waits_for_ever && client.unread() == 0 || idle && client.input.is_empty() && !client.readable {
+                self.close_client(key);
+            }
+        }
+    }
+}
+
+/// Redis never times out subscribers and blocked clients.
+fn is_quiet(client: &Client) -> bool {
+    client.owed.is_empty() && client.lane == Lane::Idle && matches!(client.mode, Mode::Shared)
+}
+
+fn is_in_transaction(client: &Client) -> bool {
+    matches!(&client.mode, Mode::Leased(lease) if lease.multi)
+}

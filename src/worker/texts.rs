@@ -1,0 +1,40 @@
+//! Every error that the ambassador itself says to a client, in one place.
+//!
+//! Texts carry no address and no secret. The code in front tells client libraries what they may do: a write
+//! whose fate is unknown never gets a code that libraries retry by themselves.
+
+/// No node was there for the command within `limits.hold`; it did not run.
+pub(super) const NO_MASTER: &str =
+    "TRYAGAIN redis-ambassador: no master is reachable; the command was not run";
+
+/// No node that may serve reads was there within `limits.hold`.
+pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usable and the read policy does not allow the master; the command was not run";
+
+/// The connection broke after a command that may write was sent.
+pub(super) const IN_DOUBT: &str = "INDOUBT redis-ambassador: the connection to the master was lost after this command was sent; it may or may not have run";
+
+/// A read failed on every node it was sent to.
+pub(super) const READ_FAILED: &str = "ERR redis-ambassador: the connection to the node was lost before it answered this read, and no other node answered it";
+
+/// There are as many own connections as `upstream.max_leases` allows.
+pub(super) const NO_LEASE: &str = "ERR redis-ambassador: as many connections for transactions, blocking commands and subscriptions are in use as upstream.max_leases allows";
+
+/// A request that has to be understood whole is larger than that.
+pub(super) const TOO_LARGE: &str = "ERR redis-ambassador: this command's arguments are too large";
+
+/// The master has not been asked yet, or is too old for HELLO.
+pub(super) const NO_HELLO: &str = "ERR unknown command 'HELLO'";
+
+/// What a refused command is answered.
+pub(super) fn refused(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name).to_uppercase();
+    format!(
+        "ERR redis-ambassador refuses {name}: it acts on one node, not on the data. Connect to that node directly, or set allow_dangerous = true to send it to the master"
+    )
+}
+
+/// The name under which a refused command is sent where only the server itself can answer in order: an
+/// unknown command, whose error then says why.
+pub(super) fn refused_name(name: &[u8]) -> Vec<u8> {
+    [b"(refused by redis-ambassador) ", name].concat()
+}

@@ -1,0 +1,342 @@
+//! The worker and its turn: wait, deal with every socket that is ready, then write each socket once.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::TryRecvError;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rustc_hash::FxBuildHasher;
+use tracing::error;
+
+use super::client::{Client, ClientKey};
+use super::failure::{Cause, Parked};
+use super::link::{Link, LinkKey};
+use super::mailbox::{Inbox, Mail};
+use super::profile::{Login, Profile, ProfileId, Profiles};
+use super::route::Route;
+use super::slots::Slots;
+use crate::resp::Bounds;
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+use crate::topology::{MAX_NODES, NodeId, Topology};
+
+/// The token of the waker.
+pub(super) const WAKE: Token = Token(usize::MAX);
+
+/// Bytes taken from a client's socket at a time.
+const REQUEST_BUFFER: usize = 64 * 1024;
+
+/// Bytes taken from a link's socket at a time.
+const REPLY_BUFFER: usize = 128 * 1024;
+
+/// The sweep looks after time-outs this often when something has one, and rarely otherwise.
+const SWEEP_BUSY: Duration = Duration::from_millis(50);
+const SWEEP_IDLE: Duration = Duration::from_secs(1);
+
+/// Links of one kind to one node.
+pub(super) type Index = HashMap<(NodeId, ProfileId), Vec<LinkKey>, FxBuildHasher>;
+
+/// A thread's worth of data plane.
+pub(super) struct Worker {
+    pub(super) poll: Poll,
+    pub(super) inbox: Inbox,
+    pub(super) stats: Arc<WorkerStats>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) bounds: Bounds,
+    pub(super) topology: Arc<Topology>,
+    pub(super) route: Route,
+    /// As whom the ambassador itself logs in.
+    pub(super) own_login: Option<Rc<Login>>,
+    pub(super) clients: Slots<Client>,
+    pub(super) links: Slots<Link>,
+    pub(super) profiles: Profiles,
+    /// The profile of a client that has said nothing about itself.
+    pub(super) plain: ProfileId,
+    /// Shared links.
+    pub(super) shared: Index,
+    /// Own connections that wait warm.
+    pub(super) warm: Index,
+    /// Own connections in use.
+    pub(super) leases: usize,
+    /// Replies to come per node.
+    pub(super) load: [u32; MAX_NODES],
+    /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
+    pub(super) shut: [Option<(Instant, Duration)>; MAX_NODES],
+    /// Nodes that refused a profile (an ACL user that a replica does not know), until when.
+    pub(super) refused: HashMap<(NodeId, ProfileId), Instant, FxBuildHasher>,
+    /// Batches taken back from dead links that wait for a node.
+    pub(super) parked: VecDeque<Parked>,
+    pub(super) dirty_links: Vec<LinkKey>,
+    pub(super) dirty_clients: Vec<ClientKey>,
+    /// Clients and links that can go on without a new event.
+    pub(super) again_clients: Vec<ClientKey>,
+    pub(super) again_links: Vec<LinkKey>,
+    /// Links whose reading rests.
+    pub(super) resting: Vec<LinkKey>,
+    /// Links found dead in this turn, and why.
+    pub(super) failed: Vec<(LinkKey, Cause)>,
+    pub(super) request_buffer: Vec<u8>,
+    pub(super) reply_buffer: Vec<u8>,
+    /// Buffers that clients gave back.
+    pub(super) spare: Vec<Vec<u8>>,
+    /// Bytes put into clients' buffers since they were last counted.
+    pub(super) grown: usize,
+    pub(super) random: SmallRng,
+    /// The time of this turn.
+    pub(super) now: Instant,
+    /// When this worker must be gone; set by [`Mail::Drain`].
+    pub(super) draining: Option<Instant>,
+    /// Something waits for time to pass: the sweep comes round often.
+    pub(super) hurried: bool,
+    swept: Instant,
+    stopped: bool,
+}
+
+impl Worker {
+    pub(super) fn new(poll: Poll, inbox: Inbox, stats: Arc<WorkerStats>, settings: Arc<Settings>) -> Self {
+        let now = Instant::now();
+        let mut profiles = Profiles::default();
+        let mut worker = Worker {
+            poll,
+            inbox,
+            stats,
+            bounds: Bounds {
+                arguments: settings.limits.arguments,
+                bulk: settings.limits.bulk,
+            },
+            topology: Arc::new(Topology::unknown()),
+            route: Route::default(),
+            own_login: None,
+            clients: Slots::new(),
+            links: Slots::new(),
+            plain: profiles.intern(&Profile::default()),
+            profiles,
+            shared: Index::default(),
+            warm: Index::default(),
+            leases: 0,
+            load: [0; MAX_NODES],
+            shut: [None; MAX_NODES],
+            refused: HashMap::default(),
+            parked: VecDeque::new(),
+            dirty_links: Vec::new(),
+            dirty_clients: Vec::new(),
+            again_clients: Vec::new(),
+            again_links: Vec::new(),
+            resting: Vec::new(),
+            failed: Vec::new(),
+            request_buffer: vec![0; REQUEST_BUFFER],
+            reply_buffer: vec![0; REPLY_BUFFER],
+            spare: Vec::new(),
+            grown: 0,
+            random: SmallRng::from_rng(&mut rand::rng()),
+            now,
+            draining: None,
+            hurried: false,
+            swept: now,
+            stopped: false,
+            settings: Arc::clone(&settings),
+        };
+        worker.configure(settings);
+        worker
+    }
+
+    /// Serves until drained.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        while !self.stopped {
+            if let Err(error) = self.poll.poll(&mut events, Some(self.patience())) {
+                if error.kind() == std::io::ErrorKind::Interrupted {
+                    continue;
+                }
+                error!(%error, "worker cannot wait for events and ends");
+                return;
+            }
+            self.now = Instant::now();
+            for event in &events {
+                self.guarded(|worker| worker.event(event), event.token());
+            }
+            self.settle();
+            if self.now >= self.swept + self.sweep_interval() {
+                self.swept = self.now;
+                self.sweep();
+                self.settle();
+            }
+            self.finish();
+        }
+    }
+
+    /// How long to sleep when no socket is ready.
+    fn patience(&self) -> Duration {
+        if !self.again_clients.is_empty() || !self.again_links.is_empty() || !self.failed.is_empty() {
+            return Duration::ZERO;
+        }
+        (self.swept + self.sweep_interval()).saturating_duration_since(Instant::now())
+    }
+
+    fn sweep_interval(&self) -> Duration {
+        if self.hurried { SWEEP_BUSY } else { SWEEP_IDLE }
+    }
+
+    /// Runs a part of the turn so that a panic in it costs what it was about and nothing else.
+    fn guarded(&mut self, act: impl FnOnce(&mut Self), about: Token) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_ok() {
+            return;
+        }
+        self.stats.panics.add(1);
+        self.request_buffer.resize(REQUEST_BUFFER, 0);
+        self.reply_buffer.resize(REPLY_BUFFER, 0);
+        error!("a defect in the ambassador cost a connection; please report the panic above");
+        match target(about) {
+            Some(Target::Client(index)) => {
+                if let Some(key) = self.clients.key_at(index) {
+                    self.close_client(key);
+                }
+            }
+            Some(Target::Link(index)) => {
+                if let Some(key) = self.links.key_at(index) {
+                    self.failed.push((key, Cause::Defect));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let readable = event.is_readable();
+        let writable = event.is_writable();
+        let closed = event.is_read_closed() || event.is_error();
+        match target(event.token()) {
+            Some(Target::Client(index)) => {
+                if let Some(key) = self.clients.key_at(index) {
+                    self.client_ready(key, readable, writable, closed);
+                }
+            }
+            Some(Target::Link(index)) => {
+                if let Some(key) = self.links.key_at(index) {
+                    self.link_ready(key, readable, writable, closed);
+                }
+            }
+            None => self.open_mail(),
+        }
+    }
+
+    /// Goes on with whatever does not need a new event: dead links, stalled clients, unread bytes. Bounded:
+    /// who is not done after one round goes on in the next turn, after others had theirs.
+    fn settle(&mut self) {
+        self.wake_resting();
+        while let Some((key, cause)) = self.failed.pop() {
+            self.guarded(|worker| worker.fail_link(key, &cause), WAKE);
+        }
+        for key in std::mem::take(&mut self.again_links) {
+            self.guarded(|worker| worker.read_link_again(key), link_token(key));
+        }
+        for key in std::mem::take(&mut self.again_clients) {
+            self.guarded(|worker| worker.go_on(key), client_token(key));
+        }
+        while let Some((key, cause)) = self.failed.pop() {
+            self.guarded(|worker| worker.fail_link(key, &cause), WAKE);
+        }
+    }
+
+    /// Writes what the turn produced.
+    fn finish(&mut self) {
+        for key in std::mem::take(&mut self.dirty_links) {
+            self.guarded(|worker| worker.flush_link(key), link_token(key));
+        }
+        for key in std::mem::take(&mut self.dirty_clients) {
+            self.guarded(|worker| worker.flush_client(key), client_token(key));
+        }
+        self.bound_buffers();
+        if self.draining.is_some() {
+            self.drain();
+        }
+    }
+
+    fn open_mail(&mut self) {
+        loop {
+            match self.inbox.mail.try_recv() {
+                Ok(Mail::Tcp(stream)) => self.accept_tcp(stream),
+                Ok(Mail::Unix(stream)) => self.accept_unix(stream),
+                Ok(Mail::Topology(topology)) => self.adopt(topology),
+                Ok(Mail::Settings(settings)) => self.configure(settings),
+                Ok(Mail::Drain(patience)) => self.draining = Some(self.now + patience),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    // Nobody can tell us to stop any more: the process is ending.
+                    self.draining.get_or_insert(self.now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes over a configuration; what it says of workers and listeners is not ours to change.
+    fn configure(&mut self, settings: Arc<Settings>) {
+        self.bounds = Bounds {
+            arguments: settings.limits.arguments,
+            bulk: settings.limits.bulk,
+        };
+        self.own_login = settings.upstream.password.as_ref().map(|password| {
+            let user = settings
+                .upstream
+                .username
+                .as_ref()
+                .map(|user| user.as_bytes().to_vec());
+            Rc::new(Login {
+                user,
+                password: password.as_bytes().to_vec(),
+            })
+        });
+        self.plain = self.profiles.intern(&Profile {
+            login: self.own_login.clone(),
+            ..Profile::default()
+        });
+        self.route = Route::new(&self.topology, settings.reads.policy);
+        self.settings = settings;
+    }
+
+    /// Takes over a new picture of the group.
+    fn adopt(&mut self, topology: Arc<Topology>) {
+        self.route = Route::new(&topology, self.settings.reads.policy);
+        self.topology = topology;
+        self.leave_lost_nodes();
+        self.unpark();
+        self.wake_waiting();
+    }
+
+    /// Ends the worker when nothing is left, or when its time is up.
+    fn drain(&mut self) {
+        self.close_idle_clients();
+        if self.clients.len() == 0 || self.draining.is_some_and(|until| self.now >= until) {
+            self.stopped = true;
+        }
+    }
+}
+
+/// Whose event it is.
+enum Target {
+    Client(usize),
+    Link(usize),
+}
+
+fn target(token: Token) -> Option<Target> {
+    match token {
+        WAKE => None,
+        Token(number) if number % 2 == 0 => Some(Target::Client(number / 2)),
+        Token(number) => Some(Target::Link(number / 2)),
+    }
+}
+
+pub(super) fn client_token(key: ClientKey) -> Token {
+    Token(key.index() * 2)
+}
+
+pub(super) fn link_token(key: LinkKey) -> Token {
+    Token(key.index() * 2 + 1)
+}
