@@ -8,6 +8,7 @@ mod explain;
 mod names;
 mod overrides;
 mod server;
+mod specs;
 mod table;
 
 pub use explain::Explanation;

@@ -65,7 +65,7 @@ pub struct Upstream {
     /// ACL user of the ambassador's own connections; `None`: the default user.
     pub username: Option<String>,
     /// Password of the ambassador's own connections.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// Bound on a TCP connect with its handshake.
     pub connect_timeout: Duration,
     /// How long a start waits for a usable master before it gives up; zero: for ever.
@@ -88,6 +88,30 @@ pub struct Upstream {
     pub max_leases: usize,
     /// How long a link or warm lease may stay unused before it is closed.
     pub idle_timeout: Duration,
+}
+
+/// A password: a text that says `***` where a debugger, a log line or a panic would show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Password(text)
+    }
+}
+
+impl std::ops::Deref for Password {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// A node as it was named, resolved to addresses when it is connected to.

@@ -304,7 +304,7 @@ fn changes_that_would_mix_up_connections_are_refused() {
 
 #[test]
 fn keys_are_found_where_the_table_says() {
-    let cases: [(&[&str], &[&str]); 7] = [
+    let cases: [(&[&str], &[&str]); 17] = [
         (&["GET", "a"], &["a"]),
         (&["MSET", "a", "1", "b", "2"], &["a", "b"]),
         (&["BLPOP", "a", "b", "0"], &["a", "b"]),
@@ -312,6 +312,25 @@ fn keys_are_found_where_the_table_says() {
         (&["OBJECT", "ENCODING", "a"], &["a"]),
         (&["PING"], &[]),
         (&["MGET"], &[]),
+        (&["EVAL", "return 1", "2", "a", "b", "x"], &["a", "b"]),
+        (&["EVAL", "return 1", "many"], &[]),
+        (&["EVAL", "return 1", "9223372036854775807", "a"], &["a"]),
+        (&["EVAL"], &[]),
+        (
+            &["XREAD", "COUNT", "1", "streams", "a", "b", "0", "0"],
+            &["a", "b"],
+        ),
+        (&["XREAD", "COUNT", "1"], &[]),
+        (
+            &["ZUNIONSTORE", "d", "2", "a", "b", "WEIGHTS", "1", "2"],
+            &["d", "a", "b"],
+        ),
+        (&["LMPOP", "1", "a", "LEFT"], &["a"]),
+        (
+            &["MIGRATE", "h", "1", "", "0", "9", "KEYS", "a", "b"],
+            &["", "a", "b"],
+        ),
+        (&["GEORADIUS", "k", "1", "2", "3", "m", "STORE", "d"], &["k", "d"]),
     ];
     for (request, keys) in cases {
         assert_eq!(Table::embedded().explain(request).keys, keys, "{request:?}");

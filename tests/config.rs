@@ -395,6 +395,7 @@ fn the_password_comes_from_the_highest_layer_and_is_never_shown() {
         Some("from-the-file")
     );
     assert!(!from_file.describe().contains("from-the-file"));
+    assert!(!format!("{from_file:?}").contains("from-the-file"));
 
     sources.environment = environment(&[("REDIS_AMBASSADOR_UPSTREAM_PASSWORD", "hunter2")]);
     let from_environment = config::load(&sources).unwrap();

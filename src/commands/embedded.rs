@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::specs::KeySpec;
 use super::table::{Access, Command, Handling, Known, Layer, Table};
 use super::{Class, KeyRange};
 
@@ -32,6 +33,8 @@ struct WrittenCommand {
     flags: Vec<String>,
     keys: Option<[i32; 3]>,
     #[serde(default)]
+    specs: Vec<String>,
+    #[serde(default)]
     cursor: u8,
     blocking_option: Option<String>,
     why: Option<String>,
@@ -54,6 +57,7 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
         class,
         flags,
         keys,
+        specs,
         cursor,
         blocking_option,
         why,
@@ -68,6 +72,10 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
         Some("BLOCK") => Handling::BlockOption,
         Some(option) => return Err(format!("{name}: the option {option} is not known")),
     };
+    let specs: Result<Vec<KeySpec>, String> = specs
+        .iter()
+        .filter_map(|spec| KeySpec::parse(spec).transpose())
+        .collect();
     let why = why.unwrap_or_else(|| {
         match (class, access) {
             (Class::Blocking, _) => "the servers flag it blocking",
@@ -89,6 +97,7 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
         command,
         layer: Layer::Embedded,
         access,
+        specs: specs?,
     })
 }
 

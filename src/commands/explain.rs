@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::table::{Layer, Table};
+use super::table::{Known, Layer, Table};
 use super::{Class, KeyRange};
 
 /// What the table makes of one request.
@@ -48,14 +48,29 @@ impl Table {
             name: command.name.clone(),
             class,
             target: class.target(),
-            keys: command
-                .keys
-                .positions(arguments.len())
+            keys: known
+                .key_positions(arguments)
                 .map(|position| arguments[position].to_owned())
                 .collect(),
             why,
             layer: Some(known.layer),
         }
+    }
+}
+
+impl Known {
+    fn key_positions(&self, arguments: &[&str]) -> impl Iterator<Item = usize> {
+        let mut positions: Vec<usize> = if self.specs.is_empty() {
+            self.command.keys.positions(arguments.len()).collect()
+        } else {
+            self.specs
+                .iter()
+                .flat_map(|spec| spec.positions(arguments))
+                .collect()
+        };
+        positions.sort_unstable();
+        positions.dedup();
+        positions.into_iter()
     }
 }
 

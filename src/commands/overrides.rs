@@ -90,6 +90,7 @@ impl Table {
             command,
             layer: Layer::User,
             access: Access::Neither,
+            specs: Vec::new(),
         });
         Ok(())
     }
@@ -122,6 +123,7 @@ fn apply(known: &mut Known, change: &CommandOverride) -> Result<(), String> {
     }
     if let Some(keys) = change.keys {
         command.keys = keys;
+        known.specs.clear();
         command.cursor = if keys == KeyRange::default() {
             0
         } else {

@@ -108,6 +108,7 @@ fn merge(table: &mut Table, said: Said) {
             command,
             layer: Layer::Server,
             access,
+            specs: Vec::new(),
         });
         return;
     };

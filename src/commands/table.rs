@@ -1,6 +1,7 @@
 //! The table itself: from a command's name (and subcommand) to what the router must know of it.
 
 use super::names::{MAX_NAME, Names};
+use super::specs::KeySpec;
 use super::{Class, KeyRange};
 
 /// How the ambassador treats a command beyond sending it to a node of its class.
@@ -128,6 +129,8 @@ pub(super) struct Known {
     pub(super) command: Command,
     pub(super) layer: Layer,
     pub(super) access: Access,
+    /// Where keys stand when `command.keys` alone does not say it.
+    pub(super) specs: Vec<KeySpec>,
 }
 
 #[derive(Debug, Clone)]
@@ -172,6 +175,7 @@ impl Table {
             command,
             layer: Layer::Embedded,
             access,
+            specs: Vec::new(),
         });
     }
 
@@ -210,6 +214,7 @@ impl Table {
                 let of_container = Known {
                     command,
                     access: Access::Neither,
+                    specs: Vec::new(),
                     ..known.clone()
                 };
                 let mut subcommands = Names::default();

@@ -13,7 +13,7 @@ use super::raw::key_name;
 use super::values::{Bound, Bytes, Secret, Setting, Workers};
 use super::{Resolved, Sources, Value};
 use crate::commands::{CommandOverride, Table};
-use crate::settings::{Limits, Log, NodeAddress, ReadPolicy, Reads, Settings, Upstream};
+use crate::settings::{Limits, Log, NodeAddress, Password, ReadPolicy, Reads, Settings, Upstream};
 
 /// More worker threads than this are no ambassador beside an application any more.
 const MAX_WORKERS: u64 = 64;
@@ -169,7 +169,7 @@ impl Resolver<'_> {
     }
 
     /// The password itself, or what stands in the file; the higher layer of the two wins.
-    fn password(&mut self) -> Option<String> {
+    fn password(&mut self) -> Option<Password> {
         const TEXT: &str = "upstream.password";
         const FILE: &str = "upstream.password_file";
         let Secret(text) = self.take(TEXT);
@@ -200,9 +200,9 @@ impl Resolver<'_> {
                 self.problem(FILE, expected);
                 None
             }
-            (false, _) if text_rank > file_rank || file.is_empty() => Some(text),
+            (false, _) if text_rank > file_rank || file.is_empty() => Some(Password::from(text)),
             _ => match read_bounded(Path::new(&file), MAX_PASSWORD_FILE) {
-                Ok(content) if !content.trim().is_empty() => Some(content.trim().to_owned()),
+                Ok(content) if !content.trim().is_empty() => Some(Password::from(content.trim().to_owned())),
                 Ok(_) => {
                     self.problem(
                         FILE,
