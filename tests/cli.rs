@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
+mod support;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
 
+use support::{Ambassador, Flavor, Server};
 use tempfile::TempDir;
 
 /// How a run of the binary ended.
@@ -324,4 +327,40 @@ fn health_finds_the_listener_in_file_and_environment() {
     let ended = run(&["health", "--admin", "off"]);
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("switched off"), "{}", ended.stderr);
+}
+
+#[test]
+fn health_asks_a_real_ambassador() {
+    let server = Server::start(Flavor::Redis7, &[]);
+    let ambassador = Ambassador::start(&["--master", &server.address()]);
+    let address = format!("127.0.0.1:{}", ambassador.admin_port());
+
+    let ended = run(&["health", "--admin", &address]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+
+    drop(ambassador);
+    assert_eq!(run(&["health", "--admin", &address]).code, 1);
+}
+
+#[test]
+fn a_port_that_is_taken_ends_with_1_and_is_named() {
+    let server = Server::start(Flavor::Redis7, &[]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+
+    let ended = run(&[
+        "--master",
+        &server.address(),
+        "--listen",
+        &address,
+        "--admin",
+        "off",
+    ]);
+
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let said = ended
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("redis-ambassador: "));
+    assert!(said.is_some_and(|line| line.contains(&address)), "{ended:?}");
 }
