@@ -3,6 +3,7 @@
 //! Layers: the embedded `config/commands.toml` < the master's own `COMMAND` < the user's `[commands]`.
 //! Looking a command up allocates nothing.
 
+mod dangerous;
 mod embedded;
 mod explain;
 mod names;

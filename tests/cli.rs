@@ -232,12 +232,15 @@ fn explain_says_class_target_keys_and_why() {
                 "class    read",
                 "target   the master or a replica",
                 "keys     key",
-                "layer    [commands] of the configuration",
+                "layer    the configuration",
             ],
         ),
         (
             &["--config", &path, "shutdown"],
-            &["target   the master, because allow_dangerous is set"],
+            &[
+                "class    master",
+                "why      ends the server; allow_dangerous lets it through",
+            ],
         ),
     ];
     for (arguments, lines) in cases {

@@ -287,6 +287,7 @@ fn changes_that_would_mix_up_connections_are_refused() {
         ("subscribe", Class::Read),
         ("blpop", Class::Write),
         ("client|id", Class::Master),
+        ("psync", Class::Master),
         ("wait", Class::Any),
         ("get", Class::Transaction),
         ("my.own", Class::Session),
@@ -347,4 +348,24 @@ fn a_command_put_in_by_hand_is_found() {
     });
     assert_eq!(class(&table, &["MY.CONTAINER", "GET", "a"]), Some(Class::Read));
     assert_eq!(class(&table, &["MY.CONTAINER", "SET", "a"]), Some(Class::Master));
+}
+
+#[test]
+fn allow_dangerous_lets_through_what_is_refused_and_the_user_can_still_refuse() {
+    let table = Table::embedded()
+        .with_dangerous()
+        .with_overrides(&[change("debug", Some(Class::Refused), None)])
+        .unwrap();
+
+    let cases: [(&[&str], Class); 6] = [
+        (&["SHUTDOWN"], Class::Master),
+        (&["CLUSTER", "MEET", "h", "1"], Class::Master),
+        (&["PSYNC", "?", "-1"], Class::Stream),
+        (&["SCRIPT", "DEBUG", "YES"], Class::Stream),
+        (&["DEBUG", "SLEEP", "1"], Class::Refused),
+        (&["GET", "a"], Class::Read),
+    ];
+    for (request, expected) in cases {
+        assert_eq!(class(&table, request), Some(expected), "{request:?}");
+    }
 }

@@ -9,17 +9,19 @@ use crate::settings::ReadPolicy;
 /// The answer, line by line. The master's own `COMMAND` is not asked: this works without any server.
 pub(super) fn explain(request: &[String], resolved: &Resolved) -> Result<String, String> {
     let settings = &resolved.settings;
-    let table = Table::embedded()
+    let embedded = Table::embedded();
+    let table = if settings.allow_dangerous {
+        embedded.with_dangerous()
+    } else {
+        embedded.clone()
+    };
+    let table = table
         .with_overrides(&settings.commands)
         .map_err(|error| error.to_string())?;
     let arguments: Vec<&str> = request.iter().map(String::as_str).collect();
     let mut explanation = table.explain(&arguments);
-    match explanation.class {
-        Class::Read => explanation.target = read_target(settings.reads.policy),
-        Class::Refused if settings.allow_dangerous => {
-            explanation.target = "the master, because allow_dangerous is set";
-        }
-        _ => {}
+    if explanation.class == Class::Read {
+        explanation.target = read_target(settings.reads.policy);
     }
     let mut text = explanation.to_string();
     if explanation.class == Class::Read {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dangerous::takes_connection;
 use super::names::MAX_NAME;
 use super::table::{Access, Command, Handling, Known, Layer, Table};
 use super::{Class, KeyRange};
@@ -136,6 +137,12 @@ fn apply(known: &mut Known, change: &CommandOverride) -> Result<(), String> {
 
 /// What belongs to a connection cannot be declared not to: a shared link would lose its order of replies.
 fn check_change(command: &Command, class: Class) -> Result<(), String> {
+    if takes_connection(command) && class != Class::Refused {
+        return Err(format!(
+            "expected refused or nothing: {} takes its connection over; allow_dangerous lets it through on an own one",
+            command.name.to_uppercase()
+        ));
+    }
     let own = !matches!(command.handling, Handling::Forward | Handling::BlockOption)
         || matches!(
             command.class,

@@ -81,7 +81,7 @@ pub enum Layer {
     Embedded,
     /// The master's own `COMMAND`.
     Server,
-    /// The user's `[commands]`.
+    /// The user's `[commands]` or `allow_dangerous`.
     User,
 }
 
@@ -91,7 +91,7 @@ impl Layer {
         match self {
             Layer::Embedded => "embedded table",
             Layer::Server => "the master's COMMAND",
-            Layer::User => "[commands] of the configuration",
+            Layer::User => "the configuration",
         }
     }
 }
