@@ -3,14 +3,11 @@
 
 use std::time::Instant;
 
-use super::link::LinkKey;
 use super::owed::Owed;
 use super::session::Session;
-use super::slots::Key;
+use super::slots::LinkKey;
 use super::socket::Socket;
 use crate::resp::{Passage, RequestScanner};
-
-pub(super) type ClientKey = Key<Client>;
 
 /// Where the commands went whose replies are owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +81,8 @@ pub(super) struct Tunnel {
     pub(super) upload: Option<Passage>,
     /// A RESET was sent; its reply ends the tunnel.
     pub(super) resetting: bool,
+    /// What comes is not RESP (a replication stream, where the config allows it): nothing is looked for in it.
+    pub(super) opaque: bool,
 }
 
 /// One client.
@@ -123,7 +122,6 @@ pub(super) struct Client {
     pub(super) overrun: bool,
     /// To be closed once all that is owed has been handed over.
     pub(super) closing: bool,
-    pub(super) born: Instant,
     /// When it last sent anything.
     pub(super) heard: Instant,
     /// Since when a request is incomplete.
@@ -154,7 +152,6 @@ impl Client {
             again: false,
             overrun: false,
             closing: false,
-            born: now,
             heard: now,
             began: None,
         }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mio::net::{TcpStream, UnixStream};
 use tracing::{debug, warn};
 
-use super::client::{Client, ClientKey, Mode, Stall};
+use super::client::{Client, Mode, Stall};
 use super::session::Session;
+use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
 use super::turn::{Worker, client_token};
 use crate::stats::{Fault, Limit};

@@ -1,8 +1,9 @@
 //! Puts requests on links: which lane, which node, which link.
 
-use super::client::{ClientKey, Lane, Mode, Stall};
+use super::client::{Lane, Mode, Stall};
 use super::link::{Kind, Sent};
 use super::requests::{Outcome, Segment};
+use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
 use crate::resp::write;
@@ -116,7 +117,7 @@ impl Worker {
     }
 
     /// On an own connection everything goes the same way.
-    fn send_on_lease(&mut self, key: ClientKey, link: super::link::LinkKey, segment: &Segment, data: &[u8]) {
+    fn send_on_lease(&mut self, key: ClientKey, link: super::slots::LinkKey, segment: &Segment, data: &[u8]) {
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.count(node, segment);
         }
@@ -127,7 +128,7 @@ impl Worker {
     pub(super) fn send_own(
         &mut self,
         key: ClientKey,
-        link: super::link::LinkKey,
+        link: super::slots::LinkKey,
         replies: u32,
         requests: &[u8],
     ) {
@@ -149,7 +150,7 @@ impl Worker {
     }
 
     /// Puts a batch on a link, to be written when the turn ends.
-    pub(super) fn put(&mut self, link: super::link::LinkKey, requests: &[u8], sent: Sent) {
+    pub(super) fn put(&mut self, link: super::slots::LinkKey, requests: &[u8], sent: Sent) {
         let Some(found) = self.links.get_mut(link) else {
             return;
         };

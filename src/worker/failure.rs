@@ -3,16 +3,16 @@
 //! A read may be asked for again. A command that may write is sent again only when no byte of it was handed
 //! to the socket; otherwise the client is told that its fate is unknown, on a connection that stays open.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use tracing::{debug, info, warn};
 
-use super::client::{ClientKey, Mode};
-use super::link::{Kind, Link, LinkKey, Sent};
+use super::client::Mode;
+use super::link::{Cause, Kind, Link, Parked, Sent};
 use super::mailbox::Hint;
-use super::owed::BatchId;
 use super::profile::ProfileId;
+use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::resp::{Bounds, RequestScanner, Step, write};
@@ -25,40 +25,6 @@ const SHUT_LONGEST: Duration = Duration::from_secs(2);
 
 /// How long a node that refused a login is not asked again with it for reads.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-
-/// Why a link is dead.
-#[derive(Debug)]
-pub(super) enum Cause {
-    /// The connect failed.
-    Connect(String),
-    /// The node refused the handshake, with this error reply.
-    Refused(Vec<u8>),
-    /// The node closed the connection.
-    Closed,
-    /// The connection broke.
-    Broken(String),
-    /// What came is not RESP.
-    NotResp,
-    /// A reply that nothing had asked for.
-    Unasked(String),
-    /// The control plane lost the node.
-    Lost,
-    /// A connect or a reply took too long.
-    TimedOut,
-    /// A panic in the ambassador.
-    Defect,
-}
-
-/// A batch taken back from a dead link that waits for a node.
-#[derive(Debug)]
-pub(super) struct Parked {
-    client: ClientKey,
-    batch: BatchId,
-    left: u32,
-    kind: Kind,
-    requests: Vec<u8>,
-    since: Instant,
-}
 
 impl Worker {
     /// Ends a dead link and finds a place for everything that was under way on it.
@@ -124,8 +90,8 @@ impl Worker {
                     "node refused a connection's set-up"
                 );
             }
-            Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, ?cause, "link closed"),
-            _ => debug!(node = name, ?cause, inflight = link.inflight, "link lost"),
+            Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, %cause, "link closed"),
+            _ => debug!(node = name, %cause, inflight = link.inflight, "link lost"),
         }
         match cause {
             Cause::Connect(_) | Cause::TimedOut | Cause::Unasked(_) => {

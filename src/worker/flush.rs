@@ -1,8 +1,8 @@
 //! The end of the turn: each socket that has something to be written gets one write.
 
-use super::client::{ClientKey, Mode, Stall};
-use super::failure::Cause;
-use super::link::{LinkKey, Phase};
+use super::client::{Mode, Stall};
+use super::link::{Cause, Phase};
+use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
 use crate::stats::Limit;

@@ -1,8 +1,8 @@
 //! A fresh connection is set up before it carries commands.
 
 use super::client::Stall;
-use super::failure::Cause;
-use super::link::{LinkKey, Phase};
+use super::link::{Cause, Phase};
+use super::slots::LinkKey;
 use super::turn::Worker;
 use crate::resp::ReplyError;
 
@@ -65,7 +65,7 @@ impl Worker {
     /// Tells a client what became of the link that it waits for.
     pub(super) fn verdict(
         &mut self,
-        client: super::client::ClientKey,
+        client: super::slots::ClientKey,
         link: LinkKey,
         verdict: Result<(), Vec<u8>>,
     ) {

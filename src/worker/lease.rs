@@ -1,8 +1,9 @@
 //! Own connections: for transactions, commands that wait, WAIT, and requests too large to gather.
 
-use super::client::{ClientKey, Lease, Mode, Stall};
-use super::link::{Kind, Link, LinkKey, Phase, Sent};
+use super::client::{Lease, Mode, Stall};
+use super::link::{Kind, Link, Phase, Sent};
 use super::requests::{Outcome, Verdict};
+use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};

@@ -4,17 +4,15 @@
 //! apart (never handed to the socket; handed over in part or whole) and reads can be asked for again.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Instant;
 
-use super::client::ClientKey;
 use super::owed::BatchId;
 use super::profile::ProfileId;
-use super::slots::Key;
+use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
 use crate::resp::ReplyScanner;
 use crate::topology::NodeId;
-
-pub(super) type LinkKey = Key<Link>;
 
 /// How far a link has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +49,56 @@ pub(super) struct Sent {
     pub(super) bytes: usize,
     pub(super) kind: Kind,
     pub(super) at: Instant,
+}
+
+/// Why a link is dead.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// The connect failed.
+    Connect(String),
+    /// The node refused the handshake, with this error reply.
+    Refused(Vec<u8>),
+    /// The node closed the connection.
+    Closed,
+    /// The connection broke.
+    Broken(String),
+    /// What came is not RESP.
+    NotResp,
+    /// A reply that nothing had asked for.
+    Unasked(String),
+    /// The control plane lost the node.
+    Lost,
+    /// A connect or a reply took too long.
+    TimedOut,
+    /// A panic in the ambassador.
+    Defect,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Connect(error) => write!(f, "cannot connect: {error}"),
+            Cause::Refused(error) => write!(f, "{}", String::from_utf8_lossy(error).trim_end()),
+            Cause::Closed => f.write_str("closed by the node"),
+            Cause::Broken(error) => write!(f, "broken: {error}"),
+            Cause::NotResp => f.write_str("what came is not RESP"),
+            Cause::Unasked(reply) => write!(f, "a reply that nothing had asked for: {reply}"),
+            Cause::Lost => f.write_str("the node is lost"),
+            Cause::TimedOut => f.write_str("timed out"),
+            Cause::Defect => f.write_str("a defect in the ambassador"),
+        }
+    }
+}
+
+/// A batch taken back from a dead link that waits for a node.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) client: ClientKey,
+    pub(super) batch: BatchId,
+    pub(super) left: u32,
+    pub(super) kind: Kind,
+    pub(super) requests: Vec<u8>,
+    pub(super) since: Instant,
 }
 
 /// One connection to a node.

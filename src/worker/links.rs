@@ -6,10 +6,10 @@ use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
 
-use super::client::{ClientKey, Mode};
-use super::failure::Cause;
-use super::link::{Link, LinkKey, Phase};
+use super::client::Mode;
+use super::link::{Cause, Link, Phase};
 use super::profile::ProfileId;
+use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved, Socket};
 use super::turn::{Worker, link_token};
 use crate::topology::NodeId;
@@ -177,7 +177,9 @@ impl Worker {
     fn received(&mut self, key: LinkKey, bytes: &[u8]) {
         let dealt_with = match self.links.get(key).map(|link| (link.phase, link.owner())) {
             Some((Phase::Handshake(..), _)) => self.handshake_replies(key, bytes),
-            Some((_, Some(owner))) if self.is_tunnel(key, owner) => self.tunnel_replies(key, owner, bytes),
+            Some((_, Some(owner))) if self.is_tunnel(key, owner) => {
+                Ok(self.tunnel_replies(key, owner, bytes))
+            }
             Some(_) => self.replies(key, bytes),
             None => return,
         };

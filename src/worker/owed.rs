@@ -139,11 +139,6 @@ impl Owed {
         Some((one, rest))
     }
 
-    /// Replies still to come for a batch.
-    pub(super) fn left(&self, id: BatchId) -> u32 {
-        self.find(id).map_or(0, |at| self.batches[at].left)
-    }
-
     fn id(&mut self) -> BatchId {
         self.next = self.next.wrapping_add(1);
         self.next

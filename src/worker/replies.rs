@@ -1,10 +1,10 @@
 //! What nodes sent: where replies end, and whose they are.
 
-use super::client::{ClientKey, Lane, Mode, Stall};
-use super::failure::Cause;
-use super::link::{Kind, LinkKey, Sent};
+use super::client::{Lane, Mode, Stall};
+use super::link::{Cause, Kind, Sent};
 use super::mailbox::Hint;
 use super::owed::BatchId;
+use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
 use crate::resp::ReplyError;

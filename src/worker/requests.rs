@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::client::{ClientKey, Mode, Stall};
+use super::client::{Mode, Stall};
 use super::session::ReplyMode;
+use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};

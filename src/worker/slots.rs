@@ -5,11 +5,23 @@ use std::marker::PhantomData;
 
 use slab::Slab;
 
-/// A key of one `T`; never valid again once that `T` was removed.
-pub(super) struct Key<T> {
+/// What a client's key is a key of.
+pub(super) enum ClientMark {}
+
+/// What a link's key is a key of.
+pub(super) enum LinkMark {}
+
+/// Names a client.
+pub(super) type ClientKey = Key<ClientMark>;
+
+/// Names a link.
+pub(super) type LinkKey = Key<LinkMark>;
+
+/// A key of one thing of a kind; never valid again once that thing was removed.
+pub(super) struct Key<K> {
     index: u32,
     generation: u32,
-    of: PhantomData<fn() -> T>,
+    of: PhantomData<fn() -> K>,
 }
 
 impl<T> Key<T> {
@@ -43,16 +55,18 @@ impl<T> fmt::Debug for Key<T> {
 
 /// A slab whose keys carry a generation.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(super) struct Slots<K, T> {
     slab: Slab<(u32, T)>,
     generation: u32,
+    keys: PhantomData<fn() -> K>,
 }
 
-impl<T> Slots<T> {
+impl<K, T> Slots<K, T> {
     pub(super) fn new() -> Self {
         Slots {
             slab: Slab::new(),
             generation: 0,
+            keys: PhantomData,
         }
     }
 
@@ -60,7 +74,7 @@ impl<T> Slots<T> {
         self.slab.len()
     }
 
-    pub(super) fn insert(&mut self, value: T) -> Key<T> {
+    pub(super) fn insert(&mut self, value: T) -> Key<K> {
         self.generation = self.generation.wrapping_add(1);
         let index = self.slab.insert((self.generation, value)) as u32;
         Key {
@@ -70,27 +84,27 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn get(&self, key: Key<T>) -> Option<&T> {
+    pub(super) fn get(&self, key: Key<K>) -> Option<&T> {
         match self.slab.get(key.index()) {
             Some((generation, value)) if *generation == key.generation => Some(value),
             _ => None,
         }
     }
 
-    pub(super) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, key: Key<K>) -> Option<&mut T> {
         match self.slab.get_mut(key.index()) {
             Some((generation, value)) if *generation == key.generation => Some(value),
             _ => None,
         }
     }
 
-    pub(super) fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub(super) fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
         Some(self.slab.remove(key.index()).1)
     }
 
     /// The key of what is at that place now.
-    pub(super) fn key_at(&self, index: usize) -> Option<Key<T>> {
+    pub(super) fn key_at(&self, index: usize) -> Option<Key<K>> {
         let (generation, _) = self.slab.get(index)?;
         Some(Key {
             index: index as u32,
@@ -100,7 +114,7 @@ impl<T> Slots<T> {
     }
 
     /// All keys, so that each can be visited with everything else at hand.
-    pub(super) fn keys(&self) -> Vec<Key<T>> {
+    pub(super) fn keys(&self) -> Vec<Key<K>> {
         let key = |(index, (generation, _)): (usize, &(u32, T))| Key {
             index: index as u32,
             generation: *generation,
@@ -116,11 +130,11 @@ impl<T> Slots<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Slots;
+    use super::{ClientMark, Slots};
 
     #[test]
     fn a_key_does_not_reach_its_successor() {
-        let mut slots = Slots::new();
+        let mut slots: Slots<ClientMark, char> = Slots::new();
         let first = slots.insert('a');
         assert_eq!(slots.remove(first), Some('a'));
         let second = slots.insert('b');

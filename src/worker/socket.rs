@@ -33,16 +33,6 @@ impl Socket {
         }
     }
 
-    /// The address that the peer connected to.
-    pub(super) fn local(&self) -> String {
-        match self {
-            Socket::Tcp(stream) => stream
-                .local_addr()
-                .map_or_else(|_| "?:0".to_owned(), |address| address.to_string()),
-            Socket::Unix(stream) => Self::path(stream.local_addr()),
-        }
-    }
-
     fn path(address: io::Result<std::os::unix::net::SocketAddr>) -> String {
         let path = address
             .ok()

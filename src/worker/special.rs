@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use super::client::{ClientKey, Mode, Stall};
+use super::client::{Mode, Stall};
 use super::link::Phase;
 use super::profile::Login;
 use super::requests::{Outcome, Verdict};
 use super::session::{ReplyMode, Session, is_name};
+use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Client, ClientKey, Lane, Mode, Stall};
-use super::failure::Cause;
-use super::link::{Link, LinkKey, Phase};
+use super::client::{Client, Lane, Mode, Stall};
+use super::link::{Cause, Link, Phase};
+use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::stats::Limit;
 

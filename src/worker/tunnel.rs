@@ -4,14 +4,14 @@
 //! Both directions are passed on as they are, so that order and content are the server's own. Requests are
 //! still scanned, because some must not reach the server; replies are scanned only to see RESET's.
 
-use super::client::{ClientKey, Lane, Mode, Stall, Tunnel};
-use super::link::LinkKey;
+use super::client::{Lane, Mode, Stall, Tunnel};
 use super::owed::Owed;
 use super::requests::Outcome;
+use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{ReplyError, Step, write};
+use crate::resp::{Step, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
 const BACKLOG: usize = 1024 * 1024;
@@ -59,6 +59,7 @@ impl Worker {
                 link,
                 upload: None,
                 resetting: false,
+                opaque: false,
             }));
         }
         Outcome::Again
@@ -165,45 +166,45 @@ impl Worker {
     }
 
     /// Passes replies on as they come. Returns how many bytes are dealt with.
-    pub(super) fn tunnel_replies(
-        &mut self,
-        key: LinkKey,
-        owner: ClientKey,
-        data: &[u8],
-    ) -> Result<usize, ReplyError> {
+    pub(super) fn tunnel_replies(&mut self, key: LinkKey, owner: ClientKey, data: &[u8]) -> usize {
+        let (Some(link), Some(client)) = (self.links.get_mut(key), self.clients.get_mut(owner)) else {
+            return data.len();
+        };
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return data.len();
+        };
         let mut at = 0;
         let mut reset = false;
-        let Some(link) = self.links.get_mut(key) else {
-            return Ok(data.len());
-        };
-        let resetting = match self.clients.get(owner).map(|client| &client.mode) {
-            Some(Mode::Tunnel(tunnel)) => tunnel.resetting,
-            _ => false,
-        };
-        while at < data.len() && !reset {
+        while at < data.len() && !reset && !tunnel.opaque {
             let start = at;
-            let is_start = link.scanner.at_start();
-            let scanned = link.scanner.scan(&data[at..])?;
-            at += scanned.taken;
-            reset = resetting && is_start && scanned.complete && &data[start..at] == b"+RESET\r\n";
-            if !scanned.complete {
-                break;
+            let begins = link.scanner.at_start();
+            match link.scanner.scan(&data[at..]) {
+                Ok(scanned) => {
+                    at += scanned.taken;
+                    reset =
+                        tunnel.resetting && begins && scanned.complete && &data[start..at] == b"+RESET\r\n";
+                    if !scanned.complete {
+                        break;
+                    }
+                }
+                Err(_) => tunnel.opaque = true,
             }
         }
-        if let Some(client) = self.clients.get_mut(owner) {
-            if client.out.capacity() == 0 {
-                client.out = self.spare.pop().unwrap_or_default();
-            }
-            client.out.extend_from_slice(&data[..at]);
-            self.grown += at;
-            self.soil_client(owner);
+        if tunnel.opaque {
+            at = data.len();
         }
+        if client.out.capacity() == 0 {
+            client.out = self.spare.pop().unwrap_or_default();
+        }
+        client.out.extend_from_slice(&data[..at]);
+        self.grown += at;
+        self.soil_client(owner);
         if reset {
             self.end_lease(owner);
             self.forget_session(owner);
             self.unstall(owner, Stall::None);
-            return Ok(data.len());
+            return data.len();
         }
-        Ok(at)
+        at
     }
 }

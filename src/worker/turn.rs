@@ -14,13 +14,12 @@ use rand::rngs::SmallRng;
 use rustc_hash::FxBuildHasher;
 use tracing::error;
 
-use super::client::{Client, ClientKey};
-use super::failure::{Cause, Parked};
-use super::link::{Link, LinkKey};
+use super::client::Client;
+use super::link::{Cause, Link, Parked};
 use super::mailbox::{Inbox, Mail};
 use super::profile::{Login, Profile, ProfileId, Profiles};
 use super::route::Route;
-use super::slots::Slots;
+use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
 use crate::resp::Bounds;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -53,8 +52,8 @@ pub(super) struct Worker {
     pub(super) route: Route,
     /// As whom the ambassador itself logs in.
     pub(super) own_login: Option<Rc<Login>>,
-    pub(super) clients: Slots<Client>,
-    pub(super) links: Slots<Link>,
+    pub(super) clients: Slots<ClientMark, Client>,
+    pub(super) links: Slots<LinkMark, Link>,
     pub(super) profiles: Profiles,
     /// The profile of a client that has said nothing about itself.
     pub(super) plain: ProfileId,
