@@ -195,7 +195,7 @@ impl Worker {
 
     /// Whether what comes on this own connection is passed on as it is: it is a tunnel, and replies to the
     /// ambassador's own commands are not to come any more.
-    fn is_tunnel(&self, key: LinkKey, owner: ClientKey) -> bool {
+    pub(super) fn is_tunnel(&self, key: LinkKey, owner: ClientKey) -> bool {
         matches!(
             self.clients.get(owner).map(|client| &client.mode),
             Some(Mode::Tunnel(_))

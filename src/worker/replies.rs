@@ -24,17 +24,21 @@ impl Worker {
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };
-            let begins = link.scanner.at_start().then(|| bytes[at]);
-            let scanned = link.scanner.scan(&bytes[at..])?;
-            if scanned.taken == 0 {
-                break;
-            }
             if link.pipeline.is_empty() {
+                let owner = link.owner();
+                if let Some(owner) = owner.filter(|owner| self.is_tunnel(key, *owner)) {
+                    return Ok(at + self.tunnel_replies(key, owner, &bytes[at..]));
+                }
                 let text = String::from_utf8_lossy(&bytes[at..bytes.len().min(at + 200)])
                     .trim_end()
                     .to_owned();
                 self.failed.push((key, Cause::Unasked(text)));
                 return Ok(bytes.len());
+            }
+            let begins = link.scanner.at_start().then(|| bytes[at]);
+            let scanned = link.scanner.scan(&bytes[at..])?;
+            if scanned.taken == 0 {
+                break;
             }
             let reply = at..at + scanned.taken;
             at = reply.end;

@@ -176,14 +176,8 @@ impl Worker {
                 attack: false,
             };
         }
-        // A cursor means something to the node that gave it, and to no other.
-        let class = if command.cursor > 0 && command.class == Class::Read {
-            Class::Master
-        } else {
-            command.class
-        };
         Verdict {
-            class,
+            class: command.class,
             handling: command.handling,
             attack: false,
         }
