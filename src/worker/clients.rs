@@ -58,8 +58,9 @@ impl Worker {
             client.full = false;
             self.soil_client(key);
         }
-        if closed && self.is_blocked(key) {
-            // Nobody is there to take what the blocked command would pop.
+        if closed && (self.is_blocked(key) || self.is_held(key)) {
+            // Nobody is there to take what the blocked command would pop, or to learn that a command which
+            // waits for a node ran after all.
             return self.close_client(key);
         }
         if readable || closed {
@@ -170,16 +171,10 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let tunnel = matches!(client.mode, Mode::Tunnel(_));
-        if tunnel
-            || self.is_blocked(key)
-            || self.clients.get(key).is_some_and(|client| client.owed.is_empty())
-        {
-            self.close_when_flushed(key);
-            return;
-        }
-        if let Some(client) = self.clients.get_mut(key) {
-            client.closing = true;
+        match &client.mode {
+            // Nobody takes what the blocked command would pop; the rest of the request will never come.
+            Mode::Leased(lease) if lease.blocked || lease.upload.is_some() => self.close_client(key),
+            _ => self.close_when_flushed(key),
         }
     }
 
@@ -197,6 +192,13 @@ impl Worker {
             Some(Mode::Leased(lease)) => lease.blocked,
             _ => false,
         }
+    }
+
+    /// Whether a command of the client waits for a node.
+    fn is_held(&self, key: ClientKey) -> bool {
+        self.clients
+            .get(key)
+            .is_some_and(|client| client.stall == Stall::Node || client.parked > 0)
     }
 
     /// Ends a client. What is under way for it on shared links is answered into the void; its own connection

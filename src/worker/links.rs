@@ -69,14 +69,6 @@ impl Worker {
         if self.shut[node.index()].is_some_and(|(until, _)| self.now < until) {
             return None;
         }
-        if self
-            .refused
-            .get(&(node, profile))
-            .is_some_and(|until| self.now < *until)
-            && lease.is_none()
-        {
-            self.refused.remove(&(node, profile));
-        }
         let address = self.topology.node(node)?.address?;
         self.stats.node(node).connects.add(1);
         self.hurried = true;

@@ -6,12 +6,13 @@
 
 use super::client::{Lane, Mode, Stall, Tunnel};
 use super::owed::Owed;
-use super::requests::Outcome;
+use super::requests::{CUT_THROUGH, Outcome};
+use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{Step, write};
+use crate::resp::{ProtocolError, Step, split_inline, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
 const BACKLOG: usize = 1024 * 1024;
@@ -51,6 +52,15 @@ impl Worker {
             for (command, _) in commands.iter().filter(|(_, value)| !value.is_empty()) {
                 self.put_own(key, link, &[command]);
             }
+        }
+        if self
+            .clients
+            .get(key)
+            .is_some_and(|client| client.session.reply == ReplyMode::Off)
+        {
+            let mut silence = Vec::new();
+            write::request(&mut silence, [&b"CLIENT"[..], b"REPLY", b"OFF"]);
+            self.pass(link, &silence);
         }
         if let Some(client) = self.clients.get_mut(key) {
             client.owed = Owed::default();
@@ -109,13 +119,25 @@ impl Worker {
                         return at;
                     }
                 }
-                Ok(Step::Inline(len, _) | Step::Empty(len)) => {
-                    self.pass(link, &data[at..at + len]);
+                Ok(Step::Empty(len)) => at += len,
+                Ok(Step::Inline(len, line)) => {
+                    let line = &data[at..at + line];
                     at += len;
+                    let Ok(words) = split_inline(line) else {
+                        self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
+                        return data.len();
+                    };
+                    if let Some(name) = words.first() {
+                        let mut request = Vec::new();
+                        write::request(&mut request, words.iter().map(Vec::as_slice));
+                        if self.tunnel_request(key, link, name, &request) {
+                            return at;
+                        }
+                    }
                 }
                 Ok(Step::Incomplete) => {
                     let position = client.scanner.position();
-                    if position == 0 {
+                    if data.len() - at < CUT_THROUGH || position == 0 {
                         return at;
                     }
                     tunnel.upload = Some(client.scanner.passage());

@@ -232,12 +232,16 @@ impl Worker {
         while let Some((key, cause)) = self.failed.pop() {
             self.guarded(|worker| worker.fail_link(key, &cause), WAKE);
         }
-        for key in std::mem::take(&mut self.again_links) {
+        let mut links = std::mem::take(&mut self.again_links);
+        for key in links.drain(..) {
             self.guarded(|worker| worker.read_link_again(key), link_token(key));
         }
-        for key in std::mem::take(&mut self.again_clients) {
+        give_back(&mut self.again_links, links);
+        let mut clients = std::mem::take(&mut self.again_clients);
+        for key in clients.drain(..) {
             self.guarded(|worker| worker.go_on(key), client_token(key));
         }
+        give_back(&mut self.again_clients, clients);
         while let Some((key, cause)) = self.failed.pop() {
             self.guarded(|worker| worker.fail_link(key, &cause), WAKE);
         }
@@ -245,12 +249,16 @@ impl Worker {
 
     /// Writes what the turn produced.
     fn finish(&mut self) {
-        for key in std::mem::take(&mut self.dirty_links) {
+        let mut links = std::mem::take(&mut self.dirty_links);
+        for key in links.drain(..) {
             self.guarded(|worker| worker.flush_link(key), link_token(key));
         }
-        for key in std::mem::take(&mut self.dirty_clients) {
+        give_back(&mut self.dirty_links, links);
+        let mut clients = std::mem::take(&mut self.dirty_clients);
+        for key in clients.drain(..) {
             self.guarded(|worker| worker.flush_client(key), client_token(key));
         }
+        give_back(&mut self.dirty_clients, clients);
         self.bound_buffers();
         if self.draining.is_some() {
             self.drain();
@@ -315,6 +323,13 @@ impl Worker {
         if self.clients.len() == 0 || self.draining.is_some_and(|until| self.now >= until) {
             self.stopped = true;
         }
+    }
+}
+
+/// Puts an emptied list back for its room, unless something was listed anew meanwhile.
+fn give_back<T>(list: &mut Vec<T>, emptied: Vec<T>) {
+    if list.is_empty() {
+        *list = emptied;
     }
 }
 
