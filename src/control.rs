@@ -210,10 +210,14 @@ impl Plane {
 fn tell(last: &Topology, next: &Topology) {
     for node in &next.nodes {
         let was = last.node(node.id);
+        if was.is_none() {
+            info!(node = node.name, "node joined the group");
+            continue;
+        }
         match (was.is_some_and(|was| was.usable), node.usable) {
             (false, true) => info!(node = node.name, role = ?node.role, "node usable"),
             (true, false) => warn!(node = node.name, reason = node.reason, "node not usable"),
-            (false, false) if was.is_none_or(|was| was.reason != node.reason) => {
+            (false, false) if was.is_some_and(|was| was.reason != node.reason) => {
                 info!(node = node.name, reason = node.reason, "node not usable");
             }
             _ => {}

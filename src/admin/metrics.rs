@@ -87,7 +87,7 @@ impl Everything {
         let received = self.sum(|s| s.bytes_in.read());
         let sent = self.sum(|s| s.bytes_out.read());
         writer.counters(
-            "client_bytes",
+            "client",
             "Bytes received from and sent to clients",
             Some(&Unit::Bytes),
             [(["received"], received), (["sent"], sent)],
@@ -204,7 +204,7 @@ impl Everything {
             .into_iter()
             .map(|(name, n)| (["received".to_owned(), name], n));
         writer.counters(
-            "node_bytes",
+            "node",
             "Bytes sent to and received from the node",
             Some(&Unit::Bytes),
             sent.chain(received),

@@ -166,6 +166,12 @@ impl Connection {
         }
     }
 
+    /// Waits until something comes unasked: the end of the connection, nearly always.
+    pub(super) async fn stirs(&self) {
+        // Peeking takes nothing away; whatever it is, the next question meets it.
+        let _ = self.stream.peek(&mut [0]).await;
+    }
+
     async fn send(&mut self, requests: &[&[&[u8]]]) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         for request in requests {

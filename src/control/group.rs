@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::connection::Failure;
 use super::election::{self, Candidate, Fate, Incumbent};
 use super::gate::{self, Bounds};
-use super::info::{Facts, Line};
+use super::info::{Facts, Line, MasterLink};
 use super::probe::{Identity, Target, Word};
 use super::registry::Registry;
 use super::report::{NodeReport, Report};
@@ -193,31 +193,29 @@ impl Group {
 
     /// How many nodes name that one as their master.
     fn followers(&self, master: &Member) -> usize {
-        let links = self
-            .members
-            .values()
-            .filter_map(|member| member.current()?.link.as_ref());
-        links
+        self.links()
             .filter(|link| master.is_at(&link.master.0, link.master.1))
             .count()
+    }
+
+    /// What the replicas say of their links.
+    fn links(&self) -> impl Iterator<Item = &MasterLink> {
+        self.members
+            .values()
+            .filter_map(|member| member.current()?.link.as_ref())
     }
 
     /// Keeps the discovered nodes as the master lists them; without a master, looks where replicas point.
     fn discover(&mut self, now: Duration) {
         let master = self.adopted.as_ref().filter(|_| self.reigns).map(|(id, _)| *id);
-        let listed: Vec<(String, u16)> = match master.and_then(|id| self.members.get(&id)?.current()) {
-            Some(facts) => facts
-                .replicas
-                .iter()
+        let lister = master.and_then(|id| self.members.get(&id)?.current());
+        let listed: Vec<(String, u16)> = if let Some(facts) = lister {
+            let replicas = facts.replicas.iter();
+            replicas
                 .map(|replica| (replica.host.clone(), replica.port))
-                .collect(),
-            None => {
-                let links = self
-                    .members
-                    .values()
-                    .filter_map(|member| member.current()?.link.as_ref());
-                links.map(|link| link.master.clone()).collect()
-            }
+                .collect()
+        } else {
+            self.links().map(|link| link.master.clone()).collect()
         };
         for (host, port) in listed {
             match self.members.values_mut().find(|member| member.is_at(&host, port)) {

@@ -125,6 +125,7 @@ impl Session<'_> {
             }
             tokio::select! {
                 () = sleep_until(began + self.upstream.probe_interval) => {}
+                () = connection.stirs() => {}
                 () = poked(self.poke, began + BETWEEN_POKES) => {}
             }
         }

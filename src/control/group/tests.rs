@@ -1,6 +1,6 @@
 //! Stories of groups, told by what their nodes say.
 
-use super::super::info::{Attached, MasterLink};
+use super::super::info::Attached;
 use super::*;
 use crate::control::FailureKind;
 use crate::settings::{NodeAddress, Upstream};
