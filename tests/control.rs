@@ -200,11 +200,11 @@ fn replicas_are_found_from_the_master_and_one_that_attaches_later_too() {
 
 #[test]
 fn the_ambassadors_own_connections_authenticate() {
-    let master = Server::start(Flavor::Redis7, &["--requirepass", "a secret"]);
+    let master = Server::start(Flavor::Redis7, &[]);
     let with_password = |password: &str| format!("[upstream]\npassword = \"{password}\"\n");
     // The ambassador's own user may be another one than the default.
     let mut client = master.client();
-    client.command(&["AUTH", "a secret"]);
+    client.command(&["CONFIG", "SET", "requirepass", "a secret"]);
     let added = client.command(&[
         "ACL", "SETUSER", "probe", "on", ">its own", "+info", "+command", "+hello",
     ]);
