@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::control::Report;
-use crate::settings::Settings;
+use crate::settings::ReadPolicy;
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
 
@@ -44,8 +44,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// What the answers are made of.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// What the process was told.
-    pub settings: Arc<Settings>,
+    /// Which nodes reads need.
+    pub policy: ReadPolicy,
     /// The group as the workers see it.
     pub topology: watch::Receiver<Arc<Topology>>,
     /// The group as the probes see it.
@@ -126,7 +126,7 @@ fn answer(
 }
 
 fn ready(state: &State) -> Response<Full<Bytes>> {
-    match ready::verdict(&state.topology.borrow(), state.settings.reads.policy) {
+    match ready::verdict(&state.topology.borrow(), state.policy) {
         Ok(()) => reply(StatusCode::OK, TEXT, "ready\n".to_owned()),
         Err(reason) => reply(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -146,7 +146,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     }
     if let Some(listener) = admin_listener {
         let state = admin::State {
-            settings: Arc::clone(&running.settings),
+            policy: running.settings.reads.policy,
             topology: running.topology(),
             report: running.report(),
             stats: running.stats(),

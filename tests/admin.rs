@@ -167,10 +167,10 @@ fn one_line_says_what_listens_where_and_who_is_who() {
 /// Starts it, waits until it ends by itself, gives what it wrote.
 #[track_caller]
 fn refused(config: &str, args: &[&str]) -> String {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let file = dir.path().join("ambassador.toml");
-    std::fs::write(&file, config).unwrap();
-    let mut all = vec!["--config", file.to_str().unwrap()];
+    std::fs::write(&file, config).expect("the configuration can be written");
+    let mut all = vec!["--config", file.to_str().expect("its path is UTF-8")];
     all.extend_from_slice(args);
     let mut ambassador = Ambassador::spawn(&all);
     let status = ambassador.wait_exit(PATIENCE);
@@ -305,7 +305,7 @@ struct Sample {
     value: f64,
 }
 
-/// A strict reader of what this process may write of OpenMetrics text 1.0; fails on anything else.
+/// A strict reader of what this process may write of `OpenMetrics` text 1.0; fails on anything else.
 #[track_caller]
 fn exposition(text: &str) -> Vec<Sample> {
     let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");

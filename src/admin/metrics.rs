@@ -275,3 +275,85 @@ impl Everything {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::commands::Table;
+    use crate::control::Report;
+    use crate::settings::ReadPolicy;
+    use crate::topology::Topology;
+
+    fn exposition(stats: Vec<Arc<WorkerStats>>, names: &[&str]) -> String {
+        let topology = Topology {
+            version: 7,
+            nodes: Vec::new(),
+            master: None,
+            greeting: None,
+            table: Arc::new(Table::default()),
+        };
+        let report = Report {
+            nodes: Vec::new(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let given = State {
+            policy: ReadPolicy::Any,
+            topology: watch::channel(Arc::new(topology)).1,
+            report: watch::channel(Arc::new(report)).1,
+            stats,
+        };
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry(given)).unwrap();
+        text
+    }
+
+    #[track_caller]
+    fn assert_line(text: &str, line: &str) {
+        assert!(
+            text.lines().any(|each| each == line),
+            "no line {line} in:\n{text}"
+        );
+    }
+
+    #[test]
+    fn workers_are_summed_and_nodes_that_left_still_count() {
+        let workers = [Arc::new(WorkerStats::default()), Arc::new(WorkerStats::default())];
+        let node = NodeId(1);
+        for (worker, n) in workers.iter().zip([2, 3]) {
+            worker.clients.add(n);
+            worker.errors[Fault::Us as usize].add(n);
+            worker.node(node).commands[Class::Read.index()].add(n);
+            worker.node(node).links.add(n);
+        }
+        let text = exposition(workers.to_vec(), &["a:1", "b:2"]);
+        assert_line(&text, "redis_ambassador_clients 5");
+        assert_line(&text, "redis_ambassador_errors_total{fault=\"ambassador\"} 5");
+        assert_line(
+            &text,
+            "redis_ambassador_commands_total{class=\"read\",node=\"b:2\"} 5",
+        );
+        assert_line(&text, "redis_ambassador_links{node=\"b:2\"} 5");
+        assert!(!text.contains("a:1"), "no worker ever had to do with a");
+    }
+
+    #[test]
+    fn latencies_are_cumulative_buckets_in_seconds() {
+        let worker = Arc::new(WorkerStats::default());
+        let latency = &worker.node(NodeId(0)).latency;
+        latency.record(25, 1);
+        latency.record(26, 10);
+        latency.record(9_000_000, 100);
+        let text = exposition(vec![worker], &["a:1"]);
+        let name = "redis_ambassador_node_latency_seconds";
+        assert_line(&text, &format!("{name}_bucket{{le=\"0.000025\",node=\"a:1\"}} 1"));
+        assert_line(&text, &format!("{name}_bucket{{le=\"0.00005\",node=\"a:1\"}} 11"));
+        assert_line(&text, &format!("{name}_bucket{{le=\"5.0\",node=\"a:1\"}} 11"));
+        assert_line(&text, &format!("{name}_bucket{{le=\"+Inf\",node=\"a:1\"}} 111"));
+        assert_line(&text, &format!("{name}_count{{node=\"a:1\"}} 111"));
+        assert_line(&text, &format!("{name}_sum{{node=\"a:1\"}} 900.000285"));
+    }
+}

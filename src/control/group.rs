@@ -208,8 +208,8 @@ impl Group {
     /// Keeps the discovered nodes as the master lists them; without a master, looks where replicas point.
     fn discover(&mut self, now: Duration) {
         let master = self.adopted.as_ref().filter(|_| self.reigns).map(|(id, _)| *id);
-        let lister = master.and_then(|id| self.members.get(&id)?.current());
-        let listed: Vec<(String, u16)> = if let Some(facts) = lister {
+        let reigning = master.and_then(|id| self.members.get(&id)?.current());
+        let listed: Vec<(String, u16)> = if let Some(facts) = reigning {
             let replicas = facts.replicas.iter();
             replicas
                 .map(|replica| (replica.host.clone(), replica.port))
