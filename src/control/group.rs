@@ -14,7 +14,7 @@ use super::registry::Registry;
 use super::report::{NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
-use crate::settings::{CommandOverride, NodeAddress, Settings, Upstream};
+use crate::settings::{NodeAddress, Settings, Upstream};
 use crate::topology::{Greeting, MAX_NODES, Node, NodeId, Role, Topology};
 
 /// How long a discovered node is remembered after the master stopped listing it: a replica that
@@ -76,11 +76,11 @@ impl Member {
 impl Group {
     /// The configured nodes, none of them heard yet.
     pub(super) fn new(settings: &Settings) -> Self {
-        Group::of(&settings.upstream, settings.commands.clone())
+        let layers = Layers::new(settings.commands.clone(), settings.allow_dangerous);
+        Group::of(&settings.upstream, layers)
     }
 
-    fn of(upstream: &Upstream, overrides: Vec<CommandOverride>) -> Self {
-        let layers = Layers::new(overrides);
+    fn of(upstream: &Upstream, layers: Layers) -> Self {
         let mut group = Group {
             registry: Registry::default(),
             members: BTreeMap::new(),

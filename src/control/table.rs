@@ -13,14 +13,16 @@ const MAX_LEARNED: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Layers {
     overrides: Vec<CommandOverride>,
+    allow_dangerous: bool,
     learned: BTreeSet<String>,
 }
 
 impl Layers {
     /// The user's changes, and nothing learned yet.
-    pub(super) fn new(overrides: Vec<CommandOverride>) -> Self {
+    pub(super) fn new(overrides: Vec<CommandOverride>, allow_dangerous: bool) -> Self {
         Layers {
             overrides,
+            allow_dangerous,
             learned: BTreeSet::new(),
         }
     }
@@ -36,6 +38,12 @@ impl Layers {
         let merged = match commands {
             Some(commands) => embedded.with_server(commands),
             None => embedded.clone(),
+        };
+        // Under the user's changes, so that one of them can still be refused.
+        let merged = if self.allow_dangerous {
+            merged.with_dangerous()
+        } else {
+            merged
         };
         // The configuration was checked against the embedded table, and READONLY comes only for commands that a
         // server knows; should one fail all the same, the table without that layer is still a right one.
@@ -74,11 +82,12 @@ mod tests {
 
     #[test]
     fn what_a_replica_refused_is_a_write_from_then_on_whatever_the_user_said() {
-        let mut layers = Layers::new(vec![CommandOverride {
+        let sort = CommandOverride {
             name: "sort".to_owned(),
             class: Some(Class::Read),
             keys: None,
-        }]);
+        };
+        let mut layers = Layers::new(vec![sort], false);
         assert_eq!(class(&layers.table(None), "get"), Class::Read);
         assert_eq!(class(&layers.table(None), "sort"), Class::Read);
         assert!(layers.learn_write("sort"));
@@ -88,8 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn refused_commands_are_let_through_when_the_configuration_says_so() {
+        let class_when = |allowed| class(&Layers::new(Vec::new(), allowed).table(None), "shutdown");
+        assert_eq!(class_when(false), Class::Refused);
+        assert_eq!(class_when(true), Class::Master);
+    }
+
+    #[test]
     fn a_client_cannot_make_it_remember_without_end() {
-        let mut layers = Layers::new(Vec::new());
+        let mut layers = Layers::new(Vec::new(), false);
         let learned = (0..10_000).filter(|n| layers.learn_write(&n.to_string())).count();
         assert_eq!(learned, MAX_LEARNED);
     }

@@ -31,7 +31,7 @@ fn group(replicas: &[&str], discover: bool) -> Group {
         max_leases: 1,
         idle_timeout: SECOND,
     };
-    Group::of(&upstream, Vec::new())
+    Group::of(&upstream, Layers::new(Vec::new(), false))
 }
 
 fn line(replid: &str, offset: u64) -> Line {
