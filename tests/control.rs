@@ -253,19 +253,21 @@ fn settings(group: &Group) -> Settings {
         .iter()
         .map(|replica| format!("{:?}", replica.address()))
         .collect();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let file = dir.path().join("ambassador.toml");
     let text = format!(
         "[upstream]\nmaster = {:?}\nreplicas = [{}]\nprobe_interval = \"60s\"\nprobe_timeout = \"300ms\"\n",
         group.master.address(),
         replicas.join(", ")
     );
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, text).expect("the configuration can be written");
     let sources = Sources {
         file: Some(file),
         ..Sources::default()
     };
-    config::load(&sources).unwrap().settings
+    config::load(&sources)
+        .expect("it is a valid configuration")
+        .settings
 }
 
 fn usable(topology: &Topology, id: NodeId) -> bool {

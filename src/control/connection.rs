@@ -155,6 +155,8 @@ impl Connection {
             for _ in requests {
                 replies.push(self.receive(max_bytes).await?);
             }
+            // A buffer that grew for COMMAND is not kept for INFO.
+            self.received = BytesMut::from(&self.received[..]);
             Ok(replies)
         };
         match timeout(bound, asked).await {

@@ -273,7 +273,7 @@ impl Group {
         let commands = self
             .identity
             .as_ref()
-            .and_then(|identity| identity.commands.as_ref());
+            .and_then(|identity| identity.commands.as_deref());
         self.table = Arc::new(self.layers.table(commands));
     }
 

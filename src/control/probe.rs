@@ -39,8 +39,8 @@ pub(super) enum Word {
 pub(super) struct Identity {
     /// HELLO; `None` when it refuses.
     pub(super) greeting: Option<Greeting>,
-    /// The reply to COMMAND; `None` when it refuses.
-    pub(super) commands: Option<OwnedFrame>,
+    /// The reply to COMMAND as it came (decoded it takes many times the memory); `None` when it refuses.
+    pub(super) commands: Option<Bytes>,
 }
 
 /// A node to probe.
@@ -157,7 +157,8 @@ impl Session<'_> {
             greeting: greeting::cut(&replies[1], &replies[0]),
             commands: match decode(&replies[2])? {
                 OwnedFrame::Error(_) => None,
-                commands => Some(commands),
+                // A copy, so that it does not hold the buffer that it came in.
+                _ => Some(Bytes::copy_from_slice(&replies[2])),
             },
         })
     }

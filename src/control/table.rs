@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use redis_protocol::resp2::types::OwnedFrame;
-
+use super::connection::decode;
 use crate::commands::{Class, CommandOverride, Table};
 
 /// Names learned from READONLY replies are bounded: a client can make the ambassador see any name.
@@ -32,11 +31,12 @@ impl Layers {
         self.learned.len() < MAX_LEARNED && self.learned.insert(name.to_owned())
     }
 
-    /// Puts the layers together; `commands` is the master's reply to COMMAND.
-    pub(super) fn table(&self, commands: Option<&OwnedFrame>) -> Table {
+    /// Puts the layers together; `commands` is the master's reply to COMMAND as it came.
+    pub(super) fn table(&self, commands: Option<&[u8]>) -> Table {
         let embedded = Table::embedded();
-        let merged = match commands {
-            Some(commands) => embedded.with_server(commands),
+        // It was decoded when it came, so it can be now.
+        let merged = match commands.and_then(|commands| decode(commands).ok()) {
+            Some(commands) => embedded.with_server(&commands),
             None => embedded.clone(),
         };
         // Under the user's changes, so that one of them can still be refused.
