@@ -36,7 +36,14 @@ impl Worker {
                 return Ok(bytes.len());
             }
             let begins = link.scanner.at_start().then(|| bytes[at]);
-            let scanned = link.scanner.scan(&bytes[at..])?;
+            let scanned = match link.scanner.scan(&bytes[at..]) {
+                Ok(scanned) => scanned,
+                Err(error) => {
+                    // What came before is whole, and counted as answered already.
+                    self.hand_over(key, &bytes[start..at], ended);
+                    return Err(error);
+                }
+            };
             if scanned.taken == 0 {
                 break;
             }

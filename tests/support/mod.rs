@@ -20,6 +20,7 @@
 mod ambassador;
 mod client;
 mod group;
+mod load;
 mod reply;
 mod server;
 
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 pub use ambassador::Ambassador;
 pub use client::Client;
 pub use group::Group;
+pub use load::{Bystander, Seen};
 pub use reply::Reply;
 pub use server::{Flavor, Server};
 
