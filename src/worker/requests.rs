@@ -12,7 +12,7 @@ use crate::resp::{Arguments, ProtocolError, Request, Step, split_inline, write};
 use crate::stats::{Fault, Limit};
 
 /// A request that is incomplete at this size is passed on as it comes, rather than gathered.
-const CUT_THROUGH: usize = 256 * 1024;
+pub(super) const CUT_THROUGH: usize = 256 * 1024;
 
 /// A request that must be understood whole may have this size.
 const GATHER: usize = 16 * 1024 * 1024;
