@@ -47,8 +47,6 @@ pub(super) struct Lease {
     pub(super) multi: bool,
     /// Keys are watched.
     pub(super) watching: bool,
-    /// A command that may wait for ever is under way.
-    pub(super) blocked: bool,
     /// The connection is no longer what its profile says, and must not go back to the pool.
     pub(super) spoiled: bool,
     /// A request is passed on before it is complete.

@@ -6,6 +6,7 @@ use mio::net::{TcpStream, UnixStream};
 use tracing::{debug, warn};
 
 use super::client::{Client, Mode, Stall};
+use super::link::Kind;
 use super::session::Session;
 use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
@@ -171,10 +172,29 @@ impl Worker {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match &client.mode {
-            // Nobody takes what the blocked command would pop; the rest of the request will never come.
-            Mode::Leased(lease) if lease.blocked || lease.upload.is_some() => self.close_client(key),
-            _ => self.close_when_flushed(key),
+        client.hup = true;
+        if matches!(&client.mode, Mode::Leased(lease) if lease.upload.is_some()) {
+            // The rest of its request will never come.
+            return self.close_client(key);
+        }
+        let over = matches!(client.mode, Mode::Tunnel(_)) || client.owed.is_empty();
+        client.closing = true;
+        if over {
+            self.soil_client(key);
+        }
+        self.leave_if_blocked(key);
+    }
+
+    /// Ends a client that has gone while its next reply is that of a command that waits: nobody is there to
+    /// take what the command would pop. What came before it is handed over as far as the socket takes it.
+    pub(super) fn leave_if_blocked(&mut self, key: ClientKey) {
+        let gone = self
+            .clients
+            .get(key)
+            .is_some_and(|client| client.hup && client.closing);
+        if gone && self.is_blocked(key) {
+            self.flush_client(key);
+            self.close_client(key);
         }
     }
 
@@ -188,10 +208,14 @@ impl Worker {
 
     /// Whether a command of the client waits that must not be left to wait for nobody.
     pub(super) fn is_blocked(&self, key: ClientKey) -> bool {
-        match self.clients.get(key).map(|client| &client.mode) {
-            Some(Mode::Leased(lease)) => lease.blocked,
-            _ => false,
-        }
+        let Some(Mode::Leased(lease)) = self.clients.get(key).map(|client| &client.mode) else {
+            return false;
+        };
+        let first = self
+            .links
+            .get(lease.link)
+            .and_then(|link| link.pipeline.iter().find(|sent| sent.kind != Kind::Own));
+        first.is_some_and(|sent| sent.kind == Kind::Waits)
     }
 
     /// Whether a command of the client waits for a node.

@@ -121,7 +121,13 @@ impl Worker {
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.count(node, segment);
         }
-        self.send_own(key, link, segment.replies, &data[segment.range.clone()]);
+        self.send_own(
+            key,
+            link,
+            Kind::Writes,
+            segment.replies,
+            &data[segment.range.clone()],
+        );
     }
 
     /// Puts requests on a client's own connection.
@@ -129,6 +135,7 @@ impl Worker {
         &mut self,
         key: ClientKey,
         link: super::slots::LinkKey,
+        kind: Kind,
         replies: u32,
         requests: &[u8],
     ) {
@@ -143,7 +150,7 @@ impl Worker {
             left: replies,
             done: 0,
             bytes: requests.len(),
-            kind: Kind::Writes,
+            kind,
             at: self.now,
         };
         self.put(link, requests, sent);

@@ -216,7 +216,7 @@ impl Worker {
     fn link_for(&mut self, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
         let node = match kind {
             Kind::Reads { .. } => self.reader(profile),
-            Kind::Writes | Kind::Own => self.route.master,
+            Kind::Writes | Kind::Waits | Kind::Own => self.route.master,
         };
         self.shared_link(node?, profile)
     }
@@ -267,7 +267,7 @@ impl Worker {
         };
         let retries = match kind {
             Kind::Reads { retries } => retries.saturating_sub(1),
-            Kind::Writes | Kind::Own => 0,
+            Kind::Writes | Kind::Waits | Kind::Own => 0,
         };
         self.stats.reads_retried.add(1);
         let kind = Kind::Reads { retries };

@@ -56,7 +56,6 @@ impl Worker {
                 link,
                 multi: false,
                 watching: false,
-                blocked: false,
                 spoiled: false,
                 upload: None,
             };
@@ -66,8 +65,18 @@ impl Worker {
         Ok(link)
     }
 
-    pub(super) fn begin_transaction(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
+    pub(super) fn begin_transaction(
+        &mut self,
+        key: ClientKey,
+        verdict: Verdict,
+        argc: usize,
+        bytes: &[u8],
+    ) -> Outcome {
         let multi = verdict.handling == Handling::Multi;
+        if !changes_transaction(verdict.handling, argc) {
+            // The server says what is wrong with it, and nothing begins.
+            return Outcome::Plain;
+        }
         let lease = self.lease(key, |lease| {
             lease.multi = multi;
             lease.watching = !multi;
@@ -76,12 +85,12 @@ impl Worker {
     }
 
     pub(super) fn begin_blocking(&mut self, key: ClientKey, bytes: &[u8]) -> Outcome {
-        let lease = self.lease(key, |lease| lease.blocked = true);
+        let lease = self.lease(key, |_| ());
         self.send_special(key, lease, Class::Blocking, bytes)
     }
 
     pub(super) fn begin_wait(&mut self, key: ClientKey, bytes: &[u8]) -> Outcome {
-        let lease = self.lease(key, |lease| lease.blocked = true);
+        let lease = self.lease(key, |_| ());
         if let Ok(link) = lease {
             self.put_own(key, link, &[&WAIT_MARK]);
         }
@@ -100,7 +109,11 @@ impl Worker {
                 if let Some(found) = self.links.get(link) {
                     self.stats.node(found.node).commands[class.index()].add(1);
                 }
-                self.send_own(key, link, 1, bytes);
+                let kind = match class {
+                    Class::Blocking => Kind::Waits,
+                    _ => Kind::Writes,
+                };
+                self.send_own(key, link, kind, 1, bytes);
                 Outcome::Done
             }
             Err(outcome) => outcome,
@@ -138,6 +151,8 @@ impl Worker {
         };
         let link = lease.link;
         let (multi, held) = (lease.multi, lease.multi || lease.watching);
+        // A request with too many arguments is refused by the server and ends nothing.
+        let effective = changes_transaction(verdict.handling, request.argc);
         match (verdict.class, verdict.handling) {
             (Class::Refused, _) if multi => {
                 // Only the server can make the transaction fail as it should: it is sent a name that it
@@ -147,26 +162,30 @@ impl Worker {
                     &mut unknown,
                     [texts::refused_name(&bytes[request.name.clone()]).as_slice()],
                 );
-                self.send_own(key, link, 1, &unknown);
+                self.send_own(key, link, Kind::Writes, 1, &unknown);
                 return Outcome::Done;
             }
             (Class::Refused, _) => {
                 self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
                 return self.counted(verdict);
             }
-            (_, Handling::Multi) => lease.multi = true,
-            (_, Handling::Exec | Handling::Discard) => (lease.multi, lease.watching) = (false, false),
-            (_, Handling::Watch) => lease.watching |= !multi,
-            (_, Handling::Unwatch) => lease.watching &= multi,
-            (_, Handling::Wait) if !multi => {
-                lease.blocked = true;
-                self.put_own(key, link, &[&WAIT_MARK]);
+            (_, Handling::Multi) if effective => lease.multi = true,
+            // Without MULTI both are errors, and what is watched stays watched.
+            (_, Handling::Exec | Handling::Discard) if effective && multi => {
+                (lease.multi, lease.watching) = (false, false);
             }
-            (Class::Blocking, _) => lease.blocked |= !multi,
+            (_, Handling::Watch) if effective => lease.watching |= !multi,
+            (_, Handling::Unwatch) if effective => lease.watching &= multi,
+            (Class::Blocking, handling) if !multi => {
+                if handling == Handling::Wait {
+                    self.put_own(key, link, &[&WAIT_MARK]);
+                }
+                return self.send_special(key, Ok(link), Class::Blocking, bytes);
+            }
             (_, Handling::Quit) => return self.quit(key, verdict),
             // What changes the connection itself cannot be done on a lease that goes back to the pool: either
             // the lease is over as soon as nothing is owed, or the client keeps it for good.
-            (_, Handling::Reset) => {
+            (_, Handling::Reset) if request.argc == 1 => {
                 if self.owes(key) {
                     return self.stall(key, Stall::Owed);
                 }
@@ -178,7 +197,8 @@ impl Worker {
             {
                 return self.open_tunnel(key);
             }
-            (_, Handling::Client) if multi => {}
+            // What it does to its connection when EXEC comes must not outlast this client.
+            (_, Handling::Client) if multi => return self.open_tunnel(key),
             (_, Handling::Client) => return self.client_command(key, verdict, bytes),
             (Class::Pubsub | Class::Stream, _) | (_, Handling::Select | Handling::Auth | Handling::Hello) => {
                 if self.owes(key) {
@@ -258,7 +278,7 @@ impl Worker {
         if let Some(found) = self.links.get(link) {
             self.stats.node(found.node).commands[verdict.class.index()].add(1);
         }
-        self.send_own(key, link, 1, &bytes[..position]);
+        self.send_own(key, link, Kind::Writes, 1, &bytes[..position]);
         if let Some(client) = self.clients.get_mut(key) {
             client.scanner.reset();
             if let Mode::Leased(lease) = &mut client.mode {
@@ -310,6 +330,16 @@ impl Worker {
                 Some(bytes.len())
             }
         }
+    }
+}
+
+/// Whether a request of that kind with so many arguments gets as far as changing the transaction's state: EXEC
+/// refused for its arguments still discards (`rejectCommand` in Redis's server.c), the others change nothing.
+fn changes_transaction(handling: Handling, argc: usize) -> bool {
+    match handling {
+        Handling::Multi | Handling::Discard | Handling::Unwatch => argc == 1,
+        Handling::Watch => argc > 1,
+        _ => true,
     }
 }
 

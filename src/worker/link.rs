@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Reads { retries: u32 },
     /// Holds a command that may have changed something.
     Writes,
+    /// A command that may wait for ever, and takes something when its time comes.
+    Waits,
     /// Of the ambassador's own: its replies are dropped.
     Own,
 }

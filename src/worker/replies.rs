@@ -166,6 +166,7 @@ impl Worker {
         } else if *waits == Stall::Pipeline && client.pending <= self.settings.limits.client_pipeline / 2 {
             self.unstall(key, Stall::None);
         }
+        self.leave_if_blocked(key);
     }
 
     /// Looks at an error: whether it says that a read did not run here and may be asked for elsewhere.
@@ -177,7 +178,14 @@ impl Worker {
         else {
             return false;
         };
-        let (node, kind) = (link.node, first.kind);
+        let (node, kind, owner) = (link.node, first.kind, link.owner());
+        if let Some(Mode::Leased(lease)) = owner
+            .and_then(|owner| self.clients.get_mut(owner))
+            .map(|client| &mut client.mode)
+        {
+            // Whatever was refused may be what would have ended the transaction or the watch.
+            lease.spoiled = true;
+        }
         self.stats.node(node).error_replies.add(1);
         let state = is_state(error);
         if state {

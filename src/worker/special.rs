@@ -45,13 +45,13 @@ impl Worker {
             (Class::Blocking, Handling::Wait) => self.begin_wait(key, bytes),
             (Class::Blocking, _) => self.begin_blocking(key, bytes),
             (Class::Transaction, Handling::Multi | Handling::Watch) => {
-                self.begin_transaction(key, verdict, bytes)
+                self.begin_transaction(key, verdict, request.argc, bytes)
             }
             (Class::Pubsub | Class::Stream, _) => self.open_tunnel(key),
             (_, Handling::Select) => self.select(key, verdict, bytes),
             (_, Handling::Auth) => self.auth(key, verdict, bytes),
             (_, Handling::Hello) => self.hello(key, verdict, bytes),
-            (_, Handling::Reset) => self.reset(key, verdict),
+            (_, Handling::Reset) if request.argc == 1 => self.reset(key, verdict),
             (_, Handling::Quit) => self.quit(key, verdict),
             (_, Handling::Client) => self.client_command(key, verdict, bytes),
             _ => Outcome::Plain,

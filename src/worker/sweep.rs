@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Lane, Mode, Stall};
-use super::link::{Cause, Link, Phase};
+use super::link::{Cause, Kind, Link, Phase};
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::stats::Limit;
@@ -69,10 +69,9 @@ impl Worker {
 
     /// Whether the oldest batch on a link waits longer than it may. A blocked command may.
     fn is_overdue(&self, link: &Link, limit: Duration) -> bool {
-        let blocked = link.owner().is_some_and(|owner| self.is_blocked(owner));
         link.pipeline
             .front()
-            .is_some_and(|sent| !blocked && self.now >= sent.at + limit)
+            .is_some_and(|sent| sent.kind != Kind::Waits && self.now >= sent.at + limit)
     }
 
     /// True: something about this client waits for time to pass.

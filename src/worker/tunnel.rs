@@ -12,10 +12,27 @@ use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{ProtocolError, Step, split_inline, write};
+use crate::resp::{ProtocolError, Request, Step, split_inline, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
 const BACKLOG: usize = 1024 * 1024;
+
+/// What is looked at of a request before it is passed on.
+struct Passed<'a> {
+    name: &'a [u8],
+    second: Option<&'a [u8]>,
+    argc: usize,
+}
+
+impl<'a> Passed<'a> {
+    fn of(request: &Request, bytes: &'a [u8]) -> Self {
+        Passed {
+            name: &bytes[request.name.clone()],
+            second: (request.argc > 1).then(|| &bytes[request.second.clone()]),
+            argc: request.argc,
+        }
+    }
+}
 
 impl Worker {
     /// Turns the client's connection into a tunnel; the request that asked for it is then read again.
@@ -53,14 +70,16 @@ impl Worker {
                 self.put_own(key, link, &[command]);
             }
         }
-        if self
-            .clients
-            .get(key)
-            .is_some_and(|client| client.session.reply == ReplyMode::Off)
-        {
-            let mut silence = Vec::new();
-            write::request(&mut silence, [&b"CLIENT"[..], b"REPLY", b"OFF"]);
-            self.pass(link, &silence);
+        let silence: Option<&[u8]> = match self.clients.get(key).map(|client| client.session.reply) {
+            Some(ReplyMode::Off) => Some(b"OFF"),
+            Some(ReplyMode::Skip) => Some(b"SKIP"),
+            _ => None,
+        };
+        if let Some(mode) = silence {
+            // From here on the server keeps silent itself. This has no reply.
+            let mut request = Vec::new();
+            write::request(&mut request, [&b"CLIENT"[..], b"REPLY", mode]);
+            self.pass(link, &request);
         }
         if let Some(client) = self.clients.get_mut(key) {
             client.owed = Owed::default();
@@ -115,7 +134,7 @@ impl Worker {
                 Ok(Step::Complete(request)) => {
                     let bytes = &data[at..at + request.len];
                     at += request.len;
-                    if self.tunnel_request(key, link, &bytes[request.name.clone()], bytes) {
+                    if self.tunnel_request(key, link, &Passed::of(&request, bytes), bytes) {
                         return at;
                     }
                 }
@@ -123,23 +142,27 @@ impl Worker {
                 Ok(Step::Inline(len, line)) => {
                     let line = &data[at..at + line];
                     at += len;
-                    let Ok(words) = split_inline(line) else {
-                        self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
-                        return data.len();
-                    };
-                    if let Some(name) = words.first() {
-                        let mut request = Vec::new();
-                        write::request(&mut request, words.iter().map(Vec::as_slice));
-                        if self.tunnel_request(key, link, name, &request) {
-                            return at;
-                        }
+                    if self.tunnel_inline(key, link, line) {
+                        return at;
                     }
                 }
                 Ok(Step::Incomplete) => {
+                    // Before a part of it is passed on, it must be clear that the whole of it may be.
                     let position = client.scanner.position();
-                    if data.len() - at < CUT_THROUGH || position == 0 {
+                    if position == 0 || data.len() - at < CUT_THROUGH {
                         return at;
                     }
+                    let partial = client.scanner.partial().cloned().unwrap_or_default();
+                    if self.is_refused(&Passed::of(&partial, &data[at..])) {
+                        self.close_client(key);
+                        return data.len();
+                    }
+                    let Some(client) = self.clients.get_mut(key) else {
+                        return data.len();
+                    };
+                    let Mode::Tunnel(tunnel) = &mut client.mode else {
+                        return at;
+                    };
                     tunnel.upload = Some(client.scanner.passage());
                     client.scanner.reset();
                     self.pass(link, &data[at..at + position]);
@@ -154,9 +177,33 @@ impl Worker {
         at
     }
 
+    /// Passes an inline command on, as the request that it means. True: nothing more for now.
+    fn tunnel_inline(&mut self, key: ClientKey, link: LinkKey, line: &[u8]) -> bool {
+        let Ok(words) = split_inline(line) else {
+            self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
+            return true;
+        };
+        let Some(name) = words.first() else {
+            return false;
+        };
+        let passed = Passed {
+            name,
+            second: words.get(1).map(Vec::as_slice),
+            argc: words.len(),
+        };
+        let mut request = Vec::new();
+        write::request(&mut request, words.iter().map(Vec::as_slice));
+        self.tunnel_request(key, link, &passed, &request)
+    }
+
+    fn is_refused(&self, passed: &Passed) -> bool {
+        let command = self.topology.table.lookup(passed.name, passed.second);
+        command.is_some_and(|command| command.class == Class::Refused)
+    }
+
     /// Passes one request on. True: nothing more for now.
-    fn tunnel_request(&mut self, key: ClientKey, link: LinkKey, name: &[u8], bytes: &[u8]) -> bool {
-        let command = self.topology.table.lookup(name, None);
+    fn tunnel_request(&mut self, key: ClientKey, link: LinkKey, passed: &Passed, bytes: &[u8]) -> bool {
+        let command = self.topology.table.lookup(passed.name, passed.second);
         let class = command.map_or(Class::Master, |command| command.class);
         let handling = command.map_or(Handling::Forward, |command| command.handling);
         if let Some(node) = self.links.get(link).map(|link| link.node) {
@@ -164,12 +211,13 @@ impl Worker {
         }
         if class == Class::Refused {
             let mut unknown = Vec::new();
-            write::request(&mut unknown, [texts::refused_name(name).as_slice()]);
+            write::request(&mut unknown, [texts::refused_name(passed.name).as_slice()]);
             self.pass(link, &unknown);
             return false;
         }
         self.pass(link, bytes);
-        if handling != Handling::Reset {
+        // With arguments RESET is an error, and the tunnel goes on.
+        if handling != Handling::Reset || passed.argc != 1 {
             return false;
         }
         if let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) {
@@ -203,8 +251,17 @@ impl Worker {
             match link.scanner.scan(&data[at..]) {
                 Ok(scanned) => {
                     at += scanned.taken;
-                    reset =
-                        tunnel.resetting && begins && scanned.complete && &data[start..at] == b"+RESET\r\n";
+                    let whole = tunnel.resetting && begins && scanned.complete;
+                    reset = whole && &data[start..at] == b"+RESET\r\n";
+                    if whole && data[start..at].starts_with(b"-NOPERM") {
+                        // The user may not: the tunnel goes on, and the client with it.
+                        tunnel.resetting = false;
+                        client.stall = Stall::None;
+                        if !client.again {
+                            client.again = true;
+                            self.again_clients.push(owner);
+                        }
+                    }
                     if !scanned.complete {
                         break;
                     }
