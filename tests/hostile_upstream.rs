@@ -2,6 +2,7 @@
 //!
 //! Between the ambassador and a real replica stands a relay that passes everything on, until it is told to say
 //! something of its own instead of what the server would.
+#![allow(clippy::float_cmp, reason = "metrics are counts, which a float holds exactly")]
 
 mod support;
 

@@ -61,6 +61,9 @@ impl Drop for Bystander {
     }
 }
 
+/// Whether a reply is as it should be.
+type Right<'a> = &'a dyn Fn(&Reply) -> bool;
+
 fn run(port: u16, name: &str, stop: &AtomicBool) -> Seen {
     let mut seen = Seen {
         rounds: 0,
@@ -86,7 +89,7 @@ fn run(port: u16, name: &str, stop: &AtomicBool) -> Seen {
                     .and_then(|text| text.strip_prefix(name)?.strip_prefix('=')?.parse::<u64>().ok())
                     .is_some_and(|found| found <= rounds)
         };
-        let steps: [(&[&str], &dyn Fn(&Reply) -> bool); 3] = [
+        let steps: [(&[&str], Right<'_>); 3] = [
             (&["SET", name, &value], &|reply| *reply == Reply::ok()),
             (&["GET", name], &own),
             (&["ECHO", &value], &|reply| *reply == Reply::bulk(&value)),
