@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -310,7 +310,7 @@ struct Sample {
 fn exposition(text: &str) -> Vec<Sample> {
     let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
     let mut samples: Vec<Sample> = Vec::new();
-    let mut declared = BTreeMap::new();
+    let mut declared = BTreeSet::new();
     let (mut family, mut kind) = (String::new(), String::new());
     for line in body.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
@@ -320,10 +320,7 @@ fn exposition(text: &str) -> Vec<Sample> {
             match word {
                 "HELP" => {
                     assert!(!rest.is_empty(), "{line}");
-                    assert!(
-                        declared.insert(name.to_owned(), ()).is_none(),
-                        "declared twice: {line}"
-                    );
+                    assert!(declared.insert(name.to_owned()), "declared twice: {line}");
                     name.clone_into(&mut family);
                 }
                 "TYPE" => {

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn splits_like_redis() {
-        let cases: [(&[u8], Result<&[&[u8]], InlineError>); 13] = [
+        type Case = (&'static [u8], Result<&'static [&'static [u8]], InlineError>);
+        let cases: [Case; 13] = [
             (b"PING", Ok(&[b"PING"])),
             (b"  SET  a   b ", Ok(&[b"SET", b"a", b"b"])),
             (b"", Ok(&[])),

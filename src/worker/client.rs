@@ -85,6 +85,10 @@ pub(super) struct Tunnel {
 
 /// One client.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a socket and its places in lists"
+)]
 pub(super) struct Client {
     pub(super) socket: Socket,
     /// Requests, or the beginning of one, that could not be dealt with yet.

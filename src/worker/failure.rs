@@ -9,7 +9,7 @@ use rand::RngExt;
 use tracing::{debug, info, warn};
 
 use super::client::Mode;
-use super::link::{Cause, Kind, Link, Parked, Sent};
+use super::link::{Cause, Kind, Link, Parked, Sent, Use};
 use super::mailbox::Hint;
 use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
@@ -296,7 +296,7 @@ impl Worker {
             };
             let node = self.topology.node(link.node);
             let lost = node.is_none_or(|node| !node.usable && node.role == Role::Unknown);
-            let deposed = link.lease == Some(None) && self.route.master != Some(link.node);
+            let deposed = link.usage == Use::Warm && self.route.master != Some(link.node);
             if deposed {
                 self.drop_link(key);
             } else if lost

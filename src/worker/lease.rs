@@ -1,7 +1,7 @@
 //! Own connections: for transactions, commands that wait, WAIT, and requests too large to gather.
 
 use super::client::{Lease, Mode, Stall};
-use super::link::{Kind, Link, Phase, Sent};
+use super::link::{Kind, Link, Phase, Sent, Use};
 use super::requests::{Outcome, Verdict};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
@@ -235,7 +235,7 @@ impl Worker {
         self.stats.node(node.0).leases.sub(1);
         self.stats.node(node.0).warm.add(1);
         if let Some(link) = self.links.get_mut(lease.link) {
-            link.lease = Some(None);
+            link.usage = Use::Warm;
             link.used = self.now;
         }
         self.warm.entry(node).or_default().push(lease.link);

@@ -103,15 +103,30 @@ pub(super) struct Parked {
     pub(super) since: Instant,
 }
 
+/// Who may put commands on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Every client of its profile.
+    Shared,
+    /// Nobody: it waits warm to be leased.
+    Warm,
+    /// The client whose own connection it is.
+    Leased(ClientKey),
+}
+
 /// One connection to a node.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a socket and its places in lists"
+)]
 pub(super) struct Link {
     pub(super) node: NodeId,
     pub(super) profile: ProfileId,
     pub(super) socket: Socket,
     pub(super) phase: Phase,
-    /// Set for an own connection: whose it is, or `None` while it waits warm in the pool.
-    pub(super) lease: Option<Option<ClientKey>>,
+    /// Who may put commands on it.
+    pub(super) usage: Use,
     /// Handshake bytes not yet handed to the socket.
     pub(super) handshake: Vec<u8>,
     /// Replies to the handshake that are still to come.
@@ -156,7 +171,7 @@ impl Link {
             profile,
             socket,
             phase: Phase::Connecting(now),
-            lease: lease.map(Some),
+            usage: lease.map_or(Use::Shared, Use::Leased),
             handshake: Vec::new(),
             handshake_replies: 0,
             log: Vec::new(),
@@ -179,12 +194,15 @@ impl Link {
 
     /// Whether this is an own connection rather than a shared link.
     pub(super) fn is_lease(&self) -> bool {
-        self.lease.is_some()
+        self.usage != Use::Shared
     }
 
     /// The client whose own connection this is.
     pub(super) fn owner(&self) -> Option<ClientKey> {
-        self.lease.flatten()
+        match self.usage {
+            Use::Leased(owner) => Some(owner),
+            Use::Shared | Use::Warm => None,
+        }
     }
 
     /// Puts a batch of requests behind what is there.
@@ -265,19 +283,16 @@ impl Link {
         let Some(first) = self.pipeline.front_mut() else {
             return;
         };
-        match rest {
-            Some(rest) => {
-                first.batch = rest;
-                first.left -= 1;
-                first.done = 0;
-                first.bytes -= requests;
-                self.forget(requests);
-            }
-            None => {
-                let bytes = first.bytes;
-                self.pipeline.pop_front();
-                self.forget(bytes);
-            }
+        if let Some(rest) = rest {
+            first.batch = rest;
+            first.left -= 1;
+            first.done = 0;
+            first.bytes -= requests;
+            self.forget(requests);
+        } else {
+            let bytes = first.bytes;
+            self.pipeline.pop_front();
+            self.forget(bytes);
         }
     }
 

@@ -7,7 +7,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
 
 use super::client::Mode;
-use super::link::{Cause, Link, Phase};
+use super::link::{Cause, Link, Phase, Use};
 use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved, Socket};
@@ -58,7 +58,7 @@ impl Worker {
         while let Some(key) = self.warm.get_mut(&(node, profile)).and_then(Vec::pop) {
             self.stats.node(node).warm.sub(1);
             if let Some(link) = self.links.get_mut(key) {
-                link.lease = Some(Some(owner));
+                link.usage = Use::Leased(owner);
                 return Some(key);
             }
         }
@@ -276,20 +276,20 @@ impl Worker {
         let stats = self.stats.node(link.node);
         let load = &mut self.load[link.node.index()];
         *load = load.saturating_sub(link.inflight);
-        let index = match link.lease {
-            None => {
+        let index = match link.usage {
+            Use::Shared => {
                 if link.phase == Phase::Up {
                     stats.links.sub(1);
                 }
                 &mut self.shared
             }
-            Some(owner) => {
-                if owner.is_some() {
-                    stats.leases.sub(1);
-                    self.leases -= 1;
-                } else {
-                    stats.warm.sub(1);
-                }
+            Use::Warm => {
+                stats.warm.sub(1);
+                &mut self.warm
+            }
+            Use::Leased(_) => {
+                stats.leases.sub(1);
+                self.leases -= 1;
                 &mut self.warm
             }
         };

@@ -60,7 +60,7 @@ pub(super) struct ProfileId(u32);
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
     ids: HashMap<Profile, ProfileId, FxBuildHasher>,
-    profiles: HashMap<ProfileId, Profile, FxBuildHasher>,
+    by_id: HashMap<ProfileId, Profile, FxBuildHasher>,
     next: u32,
 }
 
@@ -73,22 +73,22 @@ impl Profiles {
         let id = ProfileId(self.next);
         self.next += 1;
         self.ids.insert(profile.clone(), id);
-        self.profiles.insert(id, profile.clone());
+        self.by_id.insert(id, profile.clone());
         id
     }
 
     /// The profile of that number.
     pub(super) fn get(&self, id: ProfileId) -> Profile {
-        self.profiles.get(&id).cloned().unwrap_or_default()
+        self.by_id.get(&id).cloned().unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.profiles.len()
+        self.by_id.len()
     }
 
     /// Forgets the profiles that nobody uses: a client may try any number of passwords.
     pub(super) fn retain(&mut self, used: impl Fn(ProfileId) -> bool) {
-        self.profiles.retain(|id, _| used(*id));
+        self.by_id.retain(|id, _| used(*id));
         self.ids.retain(|_, id| used(*id));
     }
 }

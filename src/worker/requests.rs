@@ -248,12 +248,9 @@ impl Worker {
 
     /// An inline command is what its words say; it goes the way of every other. False: it has to wait.
     fn inline(&mut self, key: ClientKey, line: &[u8]) -> bool {
-        let words = match split_inline(line) {
-            Ok(words) => words,
-            Err(_) => {
-                self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
-                return true;
-            }
+        let Ok(words) = split_inline(line) else {
+            self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
+            return true;
         };
         if words.is_empty() {
             return true;

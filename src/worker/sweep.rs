@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Lane, Mode, Stall};
-use super::link::{Cause, Kind, Link, Phase};
+use super::link::{Cause, Kind, Link, Phase, Use};
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::stats::Limit;
@@ -58,7 +58,7 @@ impl Worker {
                     return true;
                 }
                 let unused = link.pipeline.is_empty() && link.owner().is_none() && link.waiters.is_empty();
-                let kept = link.lease.is_none() && link.profile == self.plain;
+                let kept = link.usage == Use::Shared && link.profile == self.plain;
                 if unused && !kept && self.now >= link.used + upstream.idle_timeout {
                     self.drop_link(key);
                 }
