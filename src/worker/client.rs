@@ -99,6 +99,8 @@ pub(super) struct Client {
     pub(super) out_at: usize,
     pub(super) owed: Owed,
     pub(super) lane: Lane,
+    /// The shared link to the master on which it is owed replies: what follows must not overtake on another.
+    pub(super) master_link: Option<LinkKey>,
     /// Bytes of requests sent on and not answered.
     pub(super) pending: usize,
     /// Batches taken back from a dead link that wait for a node.
@@ -140,6 +142,7 @@ impl Client {
             out_at: 0,
             owed: Owed::default(),
             lane: Lane::Idle,
+            master_link: None,
             pending: 0,
             parked: 0,
             session,

@@ -41,12 +41,18 @@ impl Worker {
             Lane::Reading => false,
         };
         let profile = client.session.profile;
-        let node = if to_master {
-            self.route.master
-        } else {
-            self.reader(profile)
+        let link = match client.master_link.filter(|_| client.lane == Lane::Master) {
+            Some(link) if self.links.get(link).is_some() => Some(link),
+            _ => {
+                let node = if to_master {
+                    self.route.master
+                } else {
+                    self.reader(profile)
+                };
+                node.and_then(|node| self.shared_link(node, profile))
+            }
         };
-        let link = node.and_then(|node| self.shared_link(node, profile).map(|link| (node, link)));
+        let link = link.and_then(|link| Some((self.links.get(link)?.node, link)));
         let Some((node, link)) = link else {
             return self.without_node(key, segment.replies, to_master);
         };
@@ -61,11 +67,9 @@ impl Worker {
             return true;
         };
         if client.lane == Lane::Idle {
-            client.lane = if self.route.master == Some(node) {
-                Lane::Master
-            } else {
-                Lane::Reading
-            };
+            let is_master = self.route.master == Some(node);
+            client.lane = if is_master { Lane::Master } else { Lane::Reading };
+            client.master_link = is_master.then_some(link);
         }
         client.node_since = None;
         let silent = client.session.takes_silence();

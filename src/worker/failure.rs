@@ -193,11 +193,11 @@ impl Worker {
                 kind: parked.kind,
                 at: self.now,
             };
-            if let Some(link) = self.link_for(parked.kind, profile) {
-                self.unparked(parked.client);
+            if let Some(link) = self.link_for(parked.client, parked.kind, profile) {
+                self.unparked(parked.client, Some(link));
                 self.put(link, &parked.requests, sent);
             } else if self.now >= parked.since + self.settings.limits.hold {
-                self.unparked(parked.client);
+                self.unparked(parked.client, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
                 let read = matches!(parked.kind, Kind::Reads { .. });
                 self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
@@ -207,18 +207,22 @@ impl Worker {
         }
     }
 
-    fn unparked(&mut self, client: ClientKey) {
+    fn unparked(&mut self, client: ClientKey, link: Option<LinkKey>) {
         if let Some(client) = self.clients.get_mut(client) {
             client.parked = client.parked.saturating_sub(1);
+            client.master_link = link;
         }
     }
 
-    fn link_for(&mut self, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
+    fn link_for(&mut self, client: ClientKey, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
         let node = match kind {
             Kind::Reads { .. } => self.reader(profile),
-            Kind::Writes | Kind::Waits | Kind::Own => self.route.master,
-        };
-        self.shared_link(node?, profile)
+            _ => self.route.master,
+        }?;
+        // What a client sent in order goes on in order: on the link that took what came before it.
+        let before = self.clients.get(client).and_then(|client| client.master_link);
+        let same = before.filter(|key| self.links.get(*key).is_some_and(|link| link.node == node));
+        same.or_else(|| self.shared_link(node, profile))
     }
 
     /// Whether there is another node than this one for a read.
