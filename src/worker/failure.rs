@@ -53,6 +53,7 @@ impl Worker {
                 (_, Cause::Refused(error)) if owner.is_some() || self.route.master == Some(link.node) => {
                     self.fail_batch(&sent, error);
                 }
+                (Kind::Reads { .. }, _) if !handed_over => self.park(&sent, sent.kind, requests),
                 (Kind::Reads { retries: 0 }, _) => self.fail_batch_with(&sent, texts::READ_FAILED),
                 (Kind::Reads { retries }, _) => {
                     let answered = length_of(&requests, sent.done, self.bounds);
@@ -101,7 +102,14 @@ impl Worker {
             Cause::Refused(_) => {
                 self.refused.insert((node, link.profile), self.now + REFUSED_FOR);
             }
-            Cause::Closed | Cause::Broken(_) | Cause::NotResp => self.hint(Hint::Lost(node)),
+            Cause::Closed | Cause::Broken(_) | Cause::NotResp => {
+                // Another replica answers sooner than one that has just gone. The master has no stand-in: it
+                // may only have closed an idle connection, and is tried again at once.
+                if self.route.master != Some(node) {
+                    self.shut_out(node);
+                }
+                self.hint(Hint::Lost(node));
+            }
             Cause::Lost | Cause::Defect => {}
         }
     }
@@ -216,6 +224,8 @@ impl Worker {
 
     fn link_for(&mut self, client: ClientKey, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
         let node = match kind {
+            // The last attempt goes where the answer is surest.
+            Kind::Reads { retries: 0 } => self.route.last_resort().or_else(|| self.reader(profile)),
             Kind::Reads { .. } => self.reader(profile),
             _ => self.route.master,
         }?;

@@ -27,26 +27,34 @@ impl Profile {
     /// Appends the commands that set a fresh connection up; returns how many replies they bring.
     pub(super) fn handshake(&self, out: &mut Vec<u8>) -> u32 {
         let mut replies = 0;
-        let login = self.login.as_deref();
-        let user = login.and_then(|login| login.user.as_deref());
-        if self.resp3 {
-            let mut arguments: Vec<&[u8]> = vec![b"HELLO", b"3"];
-            if let Some(login) = login {
-                arguments.extend([&b"AUTH"[..], user.unwrap_or(b"default"), &login.password]);
-            }
-            write::request(out, arguments);
+        let mut command = |arguments: &[&[u8]]| {
+            write::request(out, arguments.iter().copied());
             replies += 1;
-        } else if let Some(login) = login {
-            let arguments: Vec<&[u8]> = [Some(&b"AUTH"[..]), user, Some(&login.password)]
-                .into_iter()
-                .flatten()
-                .collect();
-            write::request(out, arguments);
-            replies += 1;
+        };
+        // As the client said it: `AUTH password` and `AUTH default password` are refused for different reasons.
+        match (self.login.as_deref(), self.resp3) {
+            (Some(Login { user: None, password }), _) => command(&[b"AUTH", password]),
+            (
+                Some(Login {
+                    user: Some(user),
+                    password,
+                }),
+                false,
+            ) => command(&[b"AUTH", user, password]),
+            (
+                Some(Login {
+                    user: Some(user),
+                    password,
+                }),
+                true,
+            ) => command(&[b"HELLO", b"3", b"AUTH", user, password]),
+            (None, _) => {}
+        }
+        if self.resp3 && self.login.as_deref().is_none_or(|login| login.user.is_none()) {
+            command(&[b"HELLO", b"3"]);
         }
         if self.db != 0 {
-            write::request(out, [&b"SELECT"[..], self.db.to_string().as_bytes()]);
-            replies += 1;
+            command(&[b"SELECT", self.db.to_string().as_bytes()]);
         }
         replies
     }
@@ -139,8 +147,8 @@ mod tests {
                     resp3: true,
                     db: 0,
                 },
-                "HELLO 3 AUTH default pw ",
-                1,
+                "AUTH pw HELLO 3 ",
+                2,
             ),
             (
                 Profile {

@@ -56,11 +56,12 @@ impl Route {
                 }
             }
         };
-        choice.or(if self.fall_back {
-            self.master.filter(|node| !shut(*node))
-        } else {
-            None
-        })
+        choice.or_else(|| self.last_resort().filter(|node| !shut(*node)))
+    }
+
+    /// The master, where the policy lets it serve reads.
+    pub(super) fn last_resort(&self) -> Option<NodeId> {
+        self.master.filter(|_| self.fall_back)
     }
 }
 
