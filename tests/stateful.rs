@@ -430,20 +430,15 @@ fn a_pipelined_read_never_sees_a_later_write() {
 fn a_long_mixed_pipeline_is_answered_in_order() {
     each(|_, ambassador| {
         let mut client = ambassador.client();
-        let writer = {
-            let mut requests = String::new();
-            for number in 0..20_000 {
-                requests += &match number % 5 {
-                    0 => format!("SET k:{number} v{number}\r\n"),
-                    1 => format!("GET k:{number}\r\n"),
-                    2 => format!("ECHO {number}\r\n"),
-                    3 => "NOSUCHCOMMAND\r\n".to_owned(),
-                    _ => "CLIENT GETNAME\r\n".to_owned(),
-                };
-            }
-            requests
+        let request = |number: u32| match number % 5 {
+            0 => format!("SET k:{number} v{number}\r\n"),
+            1 => format!("GET k:{number}\r\n"),
+            2 => format!("ECHO {number}\r\n"),
+            3 => "NOSUCHCOMMAND\r\n".to_owned(),
+            _ => "CLIENT GETNAME\r\n".to_owned(),
         };
-        client.send_raw(writer.as_bytes());
+        let requests: Vec<String> = (0..20_000).map(request).collect();
+        client.send_raw(requests.concat().as_bytes());
         for number in 0..20_000 {
             let reply = client.read_reply();
             let right = match number % 5 {
