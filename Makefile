@@ -37,7 +37,7 @@ image: ## the container image and the pod, by podman
 	@scripts/test prepare image
 
 bench: cargo ## beside other proxies, interleaved; writes benches/RESULTS.md (ARGS='--only ...')
-	@scripts/install-packages 'cc=gcc,libc6-dev' python3=python3 pip3=python3-pip
+	@scripts/install-packages 'cc=gcc,libc6-dev' python3=python3 pip3=python3-pip strace=strace
 	@scripts/install-servers
 	@scripts/install-peers
 	@cargo bench --locked --bench compare -- $(ARGS)

@@ -3,12 +3,17 @@
 //! Both scanners are iterative (no recursion on input), resumable (nothing is read twice) and allocate
 //! nothing. They find boundaries; they never decode or change a byte of what they pass.
 
-mod inline;
-mod number;
-mod reply;
 mod request;
+mod passage;
+mod line;
+mod protocol_error;
+mod inline;
+mod reply;
+mod number;
 pub mod write;
 
 pub use inline::{InlineError, split_inline};
+pub use passage::Passage;
+pub use protocol_error::{Bounds, ProtocolError};
 pub use reply::{ReplyError, ReplyScanner, Scanned};
-pub use request::{Arguments, Bounds, Passage, ProtocolError, Request, RequestScanner, Step};
+pub use request::{Arguments, Request, RequestScanner, Step};

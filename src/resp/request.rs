@@ -6,66 +6,9 @@
 
 use std::ops::Range;
 
-use super::number;
-
-/// Redis's `PROTO_INLINE_MAX_SIZE`: the longest inline request, and the longest wait for a length line.
-const MAX_LINE: usize = 64 * 1024;
-
-/// What follows every length and every argument.
-const LINE_END: &[u8; 2] = b"\r\n";
-
-/// What a request may be at most.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// The most arguments.
-    pub arguments: usize,
-    /// The longest argument in bytes.
-    pub bulk: usize,
-}
-
-/// A request that can never become a valid one. The texts are Redis's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProtocolError {
-    /// The number of arguments is no number, or too large.
-    MultibulkLength,
-    /// The length of an argument is no number, negative or too large.
-    BulkLength,
-    /// An argument does not start with `$`.
-    ExpectedDollar(u8),
-    /// The line with the number of arguments does not end.
-    BigMultibulkCount,
-    /// The line with an argument's length does not end.
-    BigBulkCount,
-    /// An inline request does not end.
-    BigInline,
-    /// Quotes in an inline request do not balance.
-    UnbalancedQuotes,
-    /// CR LF was expected.
-    ExpectedLineEnd,
-}
-
-impl ProtocolError {
-    /// Appends the error reply that Redis sends before it closes the connection.
-    pub fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"-ERR Protocol error: ");
-        match self {
-            ProtocolError::MultibulkLength => out.extend_from_slice(b"invalid multibulk length"),
-            ProtocolError::BulkLength => out.extend_from_slice(b"invalid bulk length"),
-            ProtocolError::ExpectedDollar(got) => {
-                out.extend_from_slice(b"expected '$', got '");
-                // A reply is one line: what would end it is shown as a blank.
-                out.push(if got == b'\r' || got == b'\n' { b' ' } else { got });
-                out.push(b'\'');
-            }
-            ProtocolError::BigMultibulkCount => out.extend_from_slice(b"too big mbulk count string"),
-            ProtocolError::BigBulkCount => out.extend_from_slice(b"too big bulk count string"),
-            ProtocolError::BigInline => out.extend_from_slice(b"too big inline request"),
-            ProtocolError::UnbalancedQuotes => out.extend_from_slice(b"unbalanced quotes in request"),
-            ProtocolError::ExpectedLineEnd => out.extend_from_slice(b"expected CRLF after an argument"),
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-}
+use super::line::{MAX_LINE, length_line};
+use super::passage::Passage;
+use super::protocol_error::{Bounds, ProtocolError};
 
 /// A whole request; ranges count from its first byte.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -192,118 +135,12 @@ impl RequestScanner {
     /// For a request that is passed on before it is complete: what is still to come from byte
     /// [`RequestScanner::position`] on.
     pub fn passage(&self) -> Passage {
-        Passage {
-            skip: 0,
-            left: self.left,
-            line: Line::default(),
-        }
+        Passage::of(self.left)
     }
 
     /// The first byte that was not looked at yet, counted from the request's first.
     pub fn position(&self) -> usize {
         self.position
-    }
-}
-
-/// The rest of a request whose bytes are passed on as they come: arguments to go, bytes to skip.
-#[derive(Debug, Clone, Default)]
-pub struct Passage {
-    /// Bytes of an argument and its line end still to come.
-    skip: usize,
-    left: usize,
-    line: Line,
-}
-
-/// A length line that may have been cut.
-#[derive(Debug, Clone, Default)]
-struct Line {
-    bytes: [u8; number::MAX_LENGTH_LINE],
-    len: usize,
-}
-
-impl Passage {
-    /// Looks at the next bytes: how many belong to the request, and whether it is complete with them.
-    pub fn advance(&mut self, bytes: &[u8], bounds: Bounds) -> Result<(usize, bool), ProtocolError> {
-        let mut at = 0;
-        loop {
-            let content = self.skip.saturating_sub(LINE_END.len());
-            let skipped = content.min(bytes.len() - at);
-            self.skip -= skipped;
-            at += skipped;
-            while self.skip > 0 {
-                let Some(byte) = bytes.get(at) else {
-                    return Ok((at, false));
-                };
-                if *byte != LINE_END[LINE_END.len() - self.skip] {
-                    return Err(ProtocolError::ExpectedLineEnd);
-                }
-                self.skip -= 1;
-                at += 1;
-            }
-            if self.left == 0 {
-                return Ok((at, true));
-            }
-            let Some(byte) = bytes.get(at) else {
-                return Ok((at, false));
-            };
-            if self.line.len == 0 && *byte != b'$' {
-                return Err(ProtocolError::ExpectedDollar(*byte));
-            }
-            at += 1;
-            let after_cr = self.line.bytes[..self.line.len].ends_with(b"\r");
-            *self
-                .line
-                .bytes
-                .get_mut(self.line.len)
-                .ok_or(ProtocolError::BigBulkCount)? = *byte;
-            self.line.len += 1;
-            if *byte == b'\n' || after_cr {
-                let (len, _) = length_line(
-                    &self.line.bytes[..self.line.len],
-                    0,
-                    ProtocolError::BigBulkCount,
-                    ProtocolError::BulkLength,
-                )?
-                .ok_or(ProtocolError::ExpectedLineEnd)?;
-                let len = usize::try_from(len)
-                    .ok()
-                    .filter(|len| *len <= bounds.bulk)
-                    .ok_or(ProtocolError::BulkLength)?;
-                self.line.len = 0;
-                self.left -= 1;
-                self.skip = len + LINE_END.len();
-            }
-        }
-    }
-}
-
-/// The integer of the length line at `at` (after its type byte), and where the next line begins.
-fn length_line(
-    bytes: &[u8],
-    at: usize,
-    too_long: ProtocolError,
-    invalid: ProtocolError,
-) -> Result<Option<(i64, usize)>, ProtocolError> {
-    let line = &bytes[at + 1..];
-    // Nearly every length has one to four digits; a byte loop beats a vector search there.
-    for (index, byte) in line.iter().take(number::MAX_LENGTH_LINE).enumerate() {
-        if *byte == b'\r' {
-            let value = number::parse(&line[..index]).ok_or(invalid)?;
-            return match line.get(index + 1) {
-                None => Ok(None),
-                Some(b'\n') => Ok(Some((value, at + index + 3))),
-                Some(_) => Err(ProtocolError::ExpectedLineEnd),
-            };
-        }
-    }
-    if line.len() < number::MAX_LENGTH_LINE {
-        return Ok(None);
-    }
-    // Too long for a number. Redis finds out when the line ends, or gives up on it after 64 KiB.
-    match memchr::memchr(b'\r', line) {
-        Some(_) => Err(invalid),
-        None if line.len() > MAX_LINE => Err(too_long),
-        None => Ok(None),
     }
 }
 
@@ -398,56 +235,6 @@ mod tests {
             assert_eq!(scanner.scan(&bytes[..end], BOUNDS), Ok(Step::Incomplete), "{end}");
         }
         assert!(matches!(scanner.scan(bytes, BOUNDS), Ok(Step::Complete(_))));
-    }
-
-    #[test]
-    fn a_passage_ends_where_the_request_ends_however_it_is_cut() {
-        let bytes = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$12\r\nbbbbbbbbbbbb\r\n";
-        for kept in 14..bytes.len() {
-            let mut scanner = RequestScanner::default();
-            assert_eq!(scanner.scan(&bytes[..kept], BOUNDS), Ok(Step::Incomplete));
-            let seen = scanner.position();
-            for piece in 1..6 {
-                let mut passage = scanner.passage();
-                let mut rest = [&bytes[seen..], b"*1\r\n"].concat();
-                let mut taken = 0;
-                let mut done = false;
-                while !done {
-                    let now = piece.min(rest.len());
-                    let (took, complete) = passage.advance(&rest[..now], BOUNDS).expect("valid");
-                    taken += took;
-                    done = complete;
-                    rest.drain(..took);
-                }
-                assert_eq!(seen + taken, bytes.len(), "kept {kept}, pieces of {piece}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_passage_is_as_strict_as_the_scanner() {
-        let cases: [(&[u8], ProtocolError); 4] = [
-            (b"$1\r\nab", ProtocolError::ExpectedLineEnd),
-            (b"$1\r\na\rb", ProtocolError::ExpectedLineEnd),
-            (b"$1\rx", ProtocolError::ExpectedLineEnd),
-            (b":", ProtocolError::ExpectedDollar(b':')),
-        ];
-        for (rest, error) in cases {
-            let mut scanner = RequestScanner::default();
-            assert_eq!(scanner.scan(b"*1\r\n", BOUNDS), Ok(Step::Incomplete));
-            let mut passage = scanner.passage();
-            let (last, before) = rest.split_last().expect("not empty");
-            for byte in before {
-                assert!(
-                    passage
-                        .advance(&[*byte], BOUNDS)
-                        .is_ok_and(|(taken, complete)| taken == 1 && !complete)
-                );
-            }
-            let found = passage.advance(&[*last], BOUNDS);
-            assert_eq!(found, Err(error), "{rest:?}");
-            assert_eq!(scanner.passage().advance(rest, BOUNDS), Err(error), "{rest:?}");
-        }
     }
 
     #[test]
