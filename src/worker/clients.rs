@@ -200,7 +200,9 @@ impl Worker {
 
     /// Closes a client once it has been handed what it is owed; at once where nothing is.
     pub(super) fn close_when_flushed(&mut self, key: ClientKey) {
+        let now = self.now;
         if let Some(client) = self.clients.get_mut(key) {
+            client.heard = if client.closing { client.heard } else { now };
             client.closing = true;
             self.soil_client(key);
         }

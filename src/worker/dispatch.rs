@@ -167,6 +167,7 @@ impl Worker {
         };
         self.load[found.node.index()] += sent.left;
         found.push(requests, sent);
+        self.grown += requests.len();
         self.soil_link(link);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tracing::{debug, info, warn};
 
-use super::client::Mode;
+use super::client::{Lane, Mode};
 use super::link::{Cause, Kind, Link, Parked, Sent, Use};
 use super::mailbox::Hint;
 use super::profile::ProfileId;
@@ -135,7 +135,9 @@ impl Worker {
         };
         let stateless = match &client.mode {
             Mode::Leased(lease) => lease.is_over(),
-            Mode::Tunnel(_) | Mode::Shared => false,
+            // Given up already, when the last reply that it owed became an error.
+            Mode::Shared => true,
+            Mode::Tunnel(_) => false,
         };
         client.mode = Mode::Shared;
         if stateless {
@@ -216,9 +218,13 @@ impl Worker {
     }
 
     fn unparked(&mut self, client: ClientKey, link: Option<LinkKey>) {
+        let node = link.and_then(|key| self.links.get(key)).map(|link| link.node);
+        let on_master = node.is_some() && node == self.route.master;
         if let Some(client) = self.clients.get_mut(client) {
             client.parked = client.parked.saturating_sub(1);
-            client.master_link = link;
+            // A read that went elsewhere leaves the master's lane: what writes then waits for it.
+            client.master_link = link.filter(|_| on_master);
+            client.lane = if on_master { Lane::Master } else { Lane::Reading };
         }
     }
 

@@ -42,6 +42,9 @@ impl Worker {
             let told = self.without_node(key, 1, true);
             return Err(if told { Outcome::Done } else { Outcome::Stalled });
         };
+        if let Some(client) = self.clients.get_mut(key) {
+            client.node_since = None;
+        }
         self.leases += 1;
         if let Some(found) = self.links.get(link) {
             self.stats.node(found.node).leases.add(1);

@@ -251,6 +251,13 @@ impl Link {
         }
     }
 
+    /// Whether a reply now would answer a request that was not wholly handed to the socket.
+    pub(super) fn is_hasty(&self) -> bool {
+        let first = self.pipeline.front();
+        !self.is_lease()
+            && first.is_some_and(|first| first.left == 1 && self.answered + first.bytes > self.sent)
+    }
+
     /// The first batch got one reply more. Returns it when that was its last.
     pub(super) fn answered(&mut self) -> Option<Sent> {
         self.inflight -= 1;
@@ -302,7 +309,7 @@ impl Link {
         let mut at = self.answered;
         let pipeline = std::mem::take(&mut self.pipeline);
         let unanswered = pipeline.into_iter().map(|batch| {
-            let range = at..(at + batch.bytes).min(self.log.len());
+            let range = at.min(self.log.len())..(at + batch.bytes).min(self.log.len());
             at = range.end;
             let handed_over = self.is_lease() || range.start < self.sent;
             let requests = if self.is_lease() {
@@ -330,7 +337,7 @@ impl Link {
             (self.sent, self.answered) = (0, 0);
         } else if self.answered > (64 << 10) && self.answered > self.log.len() / 2 {
             self.log.drain(..self.answered);
-            self.sent -= self.answered;
+            self.sent = self.sent.saturating_sub(self.answered);
             self.answered = 0;
         }
     }

@@ -62,6 +62,10 @@ impl Worker {
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };
+            if link.is_hasty() {
+                // An answer to what the node has not heard: it cannot be taken for one.
+                return Err(ReplyError);
+            }
             let node = link.node;
             if let Some(sent) = link.answered() {
                 self.answered(&sent, node, &bytes[start..at], ended);

@@ -213,6 +213,7 @@ impl Worker {
         }
         if let Some(client) = self.clients.get_mut(key) {
             client.session.profile = profile;
+            client.node_since = None;
             let reply = reply(client.session.id, client.session.resp3);
             self.answer(key, &reply);
         }
