@@ -289,3 +289,25 @@ fn sigterm_finishes_what_is_in_flight() {
     assert!(busy.read_reply().integer() > 0);
     assert!(ended.join().expect("it ends").success());
 }
+
+#[test]
+fn a_blocked_command_that_is_cut_is_in_doubt_on_a_connection_that_stays_open() {
+    let (group, ambassador) = steady(Flavor::Redis7, "");
+    let mut client = ambassador.client();
+    client.send(&["BLPOP", "none", "0"]);
+    wait_until(|| group.master.info("clients")["blocked_clients"] == "1");
+    let list = group.master.command(&["CLIENT", "LIST"]).text();
+    let line = list
+        .lines()
+        .find(|line| line.contains("cmd=blpop"))
+        .expect("the blocked connection");
+    let id = line
+        .split(' ')
+        .next()
+        .and_then(|id| id.strip_prefix("id="))
+        .expect("its id");
+    group.master.command(&["CLIENT", "KILL", "ID", id]);
+    let reply = client.read_reply();
+    assert!(reply.error().starts_with("INDOUBT"), "{reply:?}");
+    assert_eq!(client.command(&["ECHO", "open"]), Reply::bulk("open"));
+}

@@ -107,13 +107,21 @@ impl Worker {
         }
         self.grown = 0;
         while self.count_buffers() > limit {
-            let keys = self.clients.keys();
-            let heaviest = keys.into_iter().max_by_key(|key| {
-                self.clients
-                    .get(*key)
-                    .map_or(0, |client| client.unread() + client.input.len())
-            });
-            let Some(heaviest) = heaviest else {
+            let weigh = |key: ClientKey| {
+                let client = self.clients.get(key);
+                (
+                    client.map_or(0, |client| client.unread() + client.input.len() + client.pending),
+                    key,
+                )
+            };
+            let heaviest = self
+                .clients
+                .keys()
+                .into_iter()
+                .map(weigh)
+                .max_by_key(|(weight, _)| *weight);
+            // What is on a shared link goes when it is answered: closing who holds nothing frees nothing.
+            let Some((1.., heaviest)) = heaviest else {
                 return;
             };
             self.close_over_limit(heaviest, Limit::Buffers);
