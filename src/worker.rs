@@ -6,6 +6,7 @@
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
 mod client;
+mod client_commands;
 mod clients;
 mod dispatch;
 mod failure;

@@ -4,7 +4,9 @@
 
 mod support;
 
-use redis_ambassador::commands::{Class, Command, CommandOverride, Handling, KeyRange, Layer, Table};
+use redis_ambassador::commands::{
+    Class, ClientHandling, Command, CommandOverride, Handling, KeyRange, Layer, Table,
+};
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use support::{Flavor, Server};
@@ -74,9 +76,9 @@ fn commands_with_code_of_their_own_are_handled_by_it() {
         ("hello", None, Handling::Hello),
         ("reset", None, Handling::Reset),
         ("quit", None, Handling::Quit),
-        ("client", Some("id"), Handling::Client),
-        ("client", Some("nosuch"), Handling::Client),
-        ("client", None, Handling::Client),
+        ("client", Some("id"), Handling::Client(ClientHandling::Id)),
+        ("client", Some("nosuch"), Handling::Client(ClientHandling::Other)),
+        ("client", None, Handling::Client(ClientHandling::Other)),
         ("client", Some("pause"), Handling::Forward),
         ("readonly", None, Handling::Cluster),
         ("asking", None, Handling::Cluster),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::handling::Handling;
 use super::table::{Known, Layer, Table};
 use super::{Class, KeyRange};
 
@@ -18,6 +19,10 @@ pub struct Explanation {
     pub keys: Vec<String>,
     /// Why the class is what it is.
     pub why: String,
+    /// What the ambassador does beyond sending it there.
+    pub handling: Handling,
+    /// For a refused command: what to do instead.
+    pub instead: Option<String>,
     /// The layer that says so; `None` when no layer knows the command.
     pub layer: Option<Layer>,
 }
@@ -34,6 +39,8 @@ impl Table {
                 target: Class::Master.target(),
                 keys: Vec::new(),
                 why: "no layer of the table knows it, so it may write".to_owned(),
+                handling: Handling::Forward,
+                instead: None,
                 layer: None,
             };
         };
@@ -53,6 +60,8 @@ impl Table {
                 .map(|position| arguments[position].to_owned())
                 .collect(),
             why,
+            handling: command.handling,
+            instead: command.instead.clone().filter(|_| class == Class::Refused),
             layer: Some(known.layer),
         }
     }
@@ -84,8 +93,14 @@ impl fmt::Display for Explanation {
         writeln!(f, "command  {}", self.name)?;
         writeln!(f, "class    {}", self.class.name())?;
         writeln!(f, "target   {}", self.target)?;
+        if self.handling != Handling::Forward {
+            writeln!(f, "handling {}", self.handling.name())?;
+        }
         writeln!(f, "keys     {keys}")?;
         writeln!(f, "why      {}", self.why)?;
+        if let Some(instead) = &self.instead {
+            writeln!(f, "instead  {instead}")?;
+        }
         writeln!(f, "layer    {}", self.layer.map_or("none", Layer::name))
     }
 }

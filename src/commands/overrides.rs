@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::dangerous::takes_connection;
+use super::handling::Handling;
 use super::names::MAX_NAME;
-use super::table::{Access, Command, Handling, Known, Layer, Table};
+use super::table::{Access, Command, Known, Layer, Table};
 use super::{Class, KeyRange};
 
 /// A change to the command table that the user asked for.
@@ -85,6 +86,8 @@ impl Table {
             keys: change.keys.unwrap_or_default(),
             cursor: 0,
             handling: Handling::Forward,
+            read_form: None,
+            instead: None,
             why: "named in the configuration".to_owned(),
         };
         self.put(Known {

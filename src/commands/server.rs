@@ -2,7 +2,8 @@
 
 use redis_protocol::resp2::types::OwnedFrame;
 
-use super::table::{Access, Command, Handling, Known, Layer, Table};
+use super::handling::Handling;
+use super::table::{Access, Command, Known, Layer, Table};
 use super::{Class, KeyRange};
 
 /// A `COMMAND` entry's subcommands stand at this index (since Redis 7.0).
@@ -102,6 +103,8 @@ fn merge(table: &mut Table, said: Said) {
             keys,
             cursor: 0,
             handling: Handling::Forward,
+            read_form: None,
+            instead: None,
             why,
         };
         table.put(Known {

@@ -1,44 +1,9 @@
 //! The table itself: from a command's name (and subcommand) to what the router must know of it.
 
+use super::handling::Handling;
 use super::names::{MAX_NAME, Names};
 use super::specs::KeySpec;
 use super::{Class, KeyRange};
-
-/// How the ambassador treats a command beyond sending it to a node of its class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Handling {
-    /// Sent as it is.
-    #[default]
-    Forward,
-    /// SELECT.
-    Select,
-    /// AUTH.
-    Auth,
-    /// HELLO.
-    Hello,
-    /// RESET.
-    Reset,
-    /// QUIT.
-    Quit,
-    /// CLIENT and its subcommands.
-    Client,
-    /// READONLY, READWRITE, ASKING: state of a cluster connection.
-    Cluster,
-    /// MULTI.
-    Multi,
-    /// EXEC.
-    Exec,
-    /// DISCARD.
-    Discard,
-    /// WATCH.
-    Watch,
-    /// UNWATCH.
-    Unwatch,
-    /// WAIT, WAITAOF: count from the client's own writes.
-    Wait,
-    /// XREAD, XREADGROUP: wait only with the BLOCK option.
-    BlockOption,
-}
 
 /// What the table says of one command or subcommand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +18,10 @@ pub struct Command {
     pub cursor: u8,
     /// What the ambassador does beyond forwarding.
     pub handling: Handling,
+    /// The name of the command that reads what this one reads and writes nothing, for [`Handling::ReadForm`].
+    pub read_form: Option<String>,
+    /// For a refused command: what to do instead.
+    pub instead: Option<String>,
     /// Where this entry comes from and why the class is what it is, in one sentence for people.
     pub why: String,
 }
@@ -209,6 +178,8 @@ impl Table {
                     keys: KeyRange::default(),
                     cursor: 0,
                     handling: Handling::Forward,
+                    read_form: None,
+                    instead: None,
                     why: "a subcommand that no layer knows: the master".to_owned(),
                 };
                 let of_container = Known {

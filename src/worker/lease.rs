@@ -169,7 +169,7 @@ impl Worker {
                 return Outcome::Done;
             }
             (Class::Refused, _) => {
-                self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
+                self.refuse(key, request, bytes);
                 return self.counted(verdict);
             }
             (_, Handling::Multi) if effective => lease.multi = true,
@@ -201,8 +201,8 @@ impl Worker {
                 return self.open_tunnel(key);
             }
             // What it does to its connection when EXEC comes must not outlast this client.
-            (_, Handling::Client) if multi => return self.open_tunnel(key),
-            (_, Handling::Client) => return self.client_command(key, verdict, bytes),
+            (_, Handling::Client(_)) if multi => return self.open_tunnel(key),
+            (_, Handling::Client(of_client)) => return self.client_command(key, verdict, of_client, bytes),
             (Class::Pubsub | Class::Stream, _) | (_, Handling::Select | Handling::Auth | Handling::Hello) => {
                 if self.owes(key) {
                     return self.stall(key, Stall::Owed);

@@ -228,7 +228,7 @@ impl Worker {
             verdict.class,
             Class::Read | Class::Write | Class::Master | Class::Any | Class::Script
         );
-        if sent_on && verdict.handling == Handling::Forward {
+        if sent_on && verdict.handling.may_be_forwarded() {
             return at + self.begin_upload(key, verdict, bytes);
         }
         if waiting > GATHER {

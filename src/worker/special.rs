@@ -11,7 +11,7 @@ use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{Arguments, Request, write};
+use crate::resp::{Arguments, Request};
 use crate::stats::Fault;
 
 impl Worker {
@@ -39,7 +39,7 @@ impl Worker {
         }
         match (verdict.class, verdict.handling) {
             (Class::Refused, _) => {
-                self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
+                self.refuse(key, request, bytes);
                 self.counted(verdict)
             }
             (Class::Blocking, Handling::Wait) => self.begin_wait(key, bytes),
@@ -53,9 +53,21 @@ impl Worker {
             (_, Handling::Hello) => self.hello(key, verdict, bytes),
             (_, Handling::Reset) if request.argc == 1 => self.reset(key, verdict),
             (_, Handling::Quit) => self.quit(key, verdict),
-            (_, Handling::Client) => self.client_command(key, verdict, bytes),
+            (_, Handling::Client(of_client)) => self.client_command(key, verdict, of_client, bytes),
             _ => Outcome::Plain,
         }
+    }
+
+    /// Says that a command is refused, and what to do instead.
+    pub(super) fn refuse(&mut self, key: ClientKey, request: &Request, bytes: &[u8]) {
+        let name = &bytes[request.name.clone()];
+        let second = (request.argc > 1).then(|| &bytes[request.second.clone()]);
+        let known = self.topology.table.lookup(name, second);
+        let text = match known {
+            Some(command) => texts::refused(&command.name, command.instead.as_deref()),
+            None => texts::refused(&String::from_utf8_lossy(name), None),
+        };
+        self.answer_error(key, &text);
     }
 
     /// Counts a command that the ambassador answered itself.
@@ -239,72 +251,6 @@ impl Worker {
         found.waiters.push(key);
         self.stall(key, Stall::Link(link));
         Proof::Awaited
-    }
-
-    pub(super) fn client_command(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
-        let arguments: Vec<&[u8]> = Arguments::of(bytes).take(4).collect();
-        let Some(subcommand) = arguments.get(1) else {
-            return Outcome::Plain;
-        };
-        let subcommand = subcommand.to_ascii_lowercase();
-        let Some(client) = self.clients.get_mut(key) else {
-            return Outcome::Done;
-        };
-        match (subcommand.as_slice(), &arguments[2..]) {
-            (b"id", []) => {
-                let mut reply = Vec::new();
-                write::integer(&mut reply, client.session.id);
-                self.answer(key, &reply);
-            }
-            (b"getname", []) => {
-                let mut reply = Vec::new();
-                match client.session.name() {
-                    [] => write::null(&mut reply, client.session.resp3),
-                    name => write::bulk(&mut reply, name),
-                }
-                self.answer(key, &reply);
-            }
-            (b"setname", [name]) => {
-                if is_name(name) {
-                    client.session.names().name = name.to_vec();
-                    self.answer(key, b"+OK\r\n");
-                } else {
-                    self.answer_error(
-                        key,
-                        "ERR Client names cannot contain spaces, newlines or special characters.",
-                    );
-                }
-            }
-            (b"setinfo", [what, value]) => {
-                let names = client.session.names();
-                match what.to_ascii_lowercase().as_slice() {
-                    b"lib-name" if is_name(value) => names.library = value.to_vec(),
-                    b"lib-ver" if is_name(value) => names.version = value.to_vec(),
-                    _ => return Outcome::Plain,
-                }
-                self.answer(key, b"+OK\r\n");
-            }
-            (b"no-evict" | b"no-touch", [switch])
-                if switch.eq_ignore_ascii_case(b"on") || switch.eq_ignore_ascii_case(b"off") =>
-            {
-                self.answer(key, b"+OK\r\n");
-            }
-            (b"reply", [mode]) => match mode.to_ascii_lowercase().as_slice() {
-                b"on" => {
-                    client.session.reply = ReplyMode::On;
-                    self.answer(key, b"+OK\r\n");
-                }
-                b"off" => client.session.reply = ReplyMode::Off,
-                b"skip" if client.session.reply == ReplyMode::Off => {}
-                b"skip" => client.session.reply = ReplyMode::Skip,
-                _ => return Outcome::Plain,
-            },
-            (b"tracking", [switch, ..]) if switch.eq_ignore_ascii_case(b"on") => {
-                return self.open_tunnel(key);
-            }
-            _ => return Outcome::Plain,
-        }
-        self.counted(verdict)
     }
 
     /// Whether replies are owed to the client.
