@@ -21,14 +21,16 @@ fn class(table: &Table, request: &[&str]) -> Option<Class> {
 #[test]
 fn the_embedded_table_knows_what_kind_each_command_is() {
     let table = Table::embedded();
-    let cases: [(&[&str], Option<Class>); 30] = [
+    let cases: [(&[&str], Option<Class>); 32] = [
         (&["GET", "a"], Some(Class::Read)),
         (&["gEt", "a"], Some(Class::Read)),
         (&["SET", "a", "b"], Some(Class::Write)),
-        (&["GETEX", "a"], Some(Class::Write)),
+        (&["GETEX", "a"], Some(Class::Read)),
+        (&["GETEX", "a", "EX", "1"], Some(Class::Write)),
         (&["GETSET", "a", "b"], Some(Class::Write)),
         (&["XADD", "s", "*", "f", "v"], Some(Class::Write)),
-        (&["SORT", "a"], Some(Class::Write)),
+        (&["SORT", "a"], Some(Class::Read)),
+        (&["SORT", "a", "STORE", "b"], Some(Class::Write)),
         (&["SORT_RO", "a"], Some(Class::Read)),
         (&["PFCOUNT", "a"], Some(Class::Read)),
         (&["TOUCH", "a"], Some(Class::Master)),
@@ -36,7 +38,7 @@ fn the_embedded_table_knows_what_kind_each_command_is() {
         (&["INFO"], Some(Class::Master)),
         (&["PUBLISH", "a", "b"], Some(Class::Master)),
         (&["CONFIG", "GET", "x"], Some(Class::Master)),
-        (&["OBJECT", "ENCODING", "a"], Some(Class::Read)),
+        (&["OBJECT", "ENCODING", "a"], Some(Class::Master)),
         (&["object", "freq", "a"], Some(Class::Master)),
         (&["OBJECT", "NOSUCH", "a"], Some(Class::Master)),
         (&["PING"], Some(Class::Any)),

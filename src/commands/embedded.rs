@@ -39,6 +39,8 @@ struct WrittenCommand {
     cursor: u8,
     handling: Option<String>,
     read_form: Option<String>,
+    #[serde(default)]
+    writes_with: Vec<String>,
     instead: Option<String>,
     why: Option<String>,
 }
@@ -64,6 +66,7 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
         cursor,
         handling,
         read_form,
+        writes_with,
         instead,
         why,
     } = written;
@@ -94,6 +97,7 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
         cursor,
         handling,
         read_form,
+        writes_with,
         instead,
         why,
     };

@@ -87,6 +87,7 @@ impl Table {
             cursor: 0,
             handling: Handling::Forward,
             read_form: None,
+            writes_with: Vec::new(),
             instead: None,
             why: "named in the configuration".to_owned(),
         };
@@ -146,11 +147,19 @@ fn check_change(command: &Command, class: Class) -> Result<(), String> {
             command.name.to_uppercase()
         ));
     }
-    let own = !matches!(command.handling, Handling::Forward | Handling::BlockOption)
-        || matches!(
-            command.class,
-            Class::Blocking | Class::Transaction | Class::Pubsub | Class::Stream | Class::Session
-        );
+    let own = !matches!(
+        command.handling,
+        Handling::Forward
+            | Handling::BlockOption
+            | Handling::Cursor
+            | Handling::ReadForm
+            | Handling::Eval
+            | Handling::EvalSha
+            | Handling::FunctionRead
+    ) || matches!(
+        command.class,
+        Class::Blocking | Class::Transaction | Class::Pubsub | Class::Stream | Class::Session
+    );
     if own && class != Class::Refused {
         return Err(format!(
             "expected refused or nothing: {} is {} and the ambassador handles its connection",

@@ -23,6 +23,7 @@ impl Table {
         let OwnedFrame::Array(entries) = reply else {
             return table;
         };
+        let mut named = std::collections::HashSet::new();
         for fields in entries.iter().filter_map(array) {
             let Some(container) = Said::read(fields) else {
                 continue;
@@ -30,6 +31,7 @@ impl Table {
             if container.name.contains('|') {
                 continue;
             }
+            named.insert(container.name.clone());
             let prefix = format!("{}|", container.name);
             merge(&mut table, container);
             let subcommands = fields.get(SUBCOMMANDS).and_then(array).unwrap_or_default();
@@ -39,7 +41,21 @@ impl Table {
                 }
             }
         }
+        if !named.is_empty() {
+            table.forget_read_forms(|name| named.contains(name));
+        }
         table
+    }
+
+    /// An older server may not know the read-only form of a command: then that is sent as it is.
+    fn forget_read_forms(&mut self, knows: impl Fn(&str) -> bool) {
+        for entry in self.commands.values_mut() {
+            let command = &mut entry.known.command;
+            if command.read_form.as_deref().is_some_and(|form| !knows(form)) {
+                command.read_form = None;
+                command.handling = Handling::Forward;
+            }
+        }
     }
 }
 
@@ -104,6 +120,7 @@ fn merge(table: &mut Table, said: Said) {
             cursor: 0,
             handling: Handling::Forward,
             read_form: None,
+            writes_with: Vec::new(),
             instead: None,
             why,
         };

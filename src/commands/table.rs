@@ -20,6 +20,8 @@ pub struct Command {
     pub handling: Handling,
     /// The name of the command that reads what this one reads and writes nothing, for [`Handling::ReadForm`].
     pub read_form: Option<String>,
+    /// With one of these options (upper case) it writes; empty: with any. For [`Handling::ReadForm`].
+    pub writes_with: Vec<String>,
     /// For a refused command: what to do instead.
     pub instead: Option<String>,
     /// Where this entry comes from and why the class is what it is, in one sentence for people.
@@ -30,8 +32,13 @@ impl Command {
     /// The class of one request: `arguments` are all of its arguments, the name first. Differs from the entry's
     /// class only for a command that waits when an option says so.
     pub fn class_of<'a>(&self, arguments: impl IntoIterator<Item = &'a [u8]>) -> Class {
-        if self.handling != Handling::BlockOption || self.class == Class::Refused {
-            return self.class;
+        match self.handling {
+            _ if self.class == Class::Refused => return self.class,
+            Handling::BlockOption => {}
+            Handling::ReadForm if self.class == Class::Write && self.only_reads(arguments) => {
+                return Class::Read;
+            }
+            _ => return self.class,
         }
         // What follows STREAMS are keys and ids, not options (t_stream.c, xreadCommand).
         let waits = arguments
@@ -40,6 +47,20 @@ impl Command {
             .take_while(|argument| !argument.eq_ignore_ascii_case(b"streams"))
             .any(|argument| argument.eq_ignore_ascii_case(b"block"));
         if waits { Class::Blocking } else { self.class }
+    }
+
+    /// Whether a request of a command with a read-only form writes nothing. A key of an option's name may make it
+    /// say no where yes would be right, never the other way round.
+    pub fn only_reads<'a>(&self, arguments: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let writes = |option: &[u8]| {
+            self.writes_with
+                .iter()
+                .any(|word| option.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        let mut arguments = arguments.into_iter();
+        let has_key = arguments.by_ref().take(2).count() == 2;
+        let writes = arguments.any(|option| self.writes_with.is_empty() || writes(option));
+        has_key && self.read_form.is_some() && !writes
     }
 }
 
@@ -179,6 +200,7 @@ impl Table {
                     cursor: 0,
                     handling: Handling::Forward,
                     read_form: None,
+                    writes_with: Vec::new(),
                     instead: None,
                     why: "a subcommand that no layer knows: the master".to_owned(),
                 };

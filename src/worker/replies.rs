@@ -1,6 +1,8 @@
 //! What nodes sent: where replies end, and whose they are.
 
 use super::client::{Lane, Mode, Stall};
+use super::edit::Edit;
+use super::failure::refuses_form;
 use super::link::{Cause, Kind, Sent};
 use super::mailbox::Hint;
 use super::owed::BatchId;
@@ -67,8 +69,10 @@ impl Worker {
                 return Err(ReplyError);
             }
             let node = link.node;
+            let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {
-                self.answered(&sent, node, &bytes[start..at], ended);
+                let shown = changed.as_deref().unwrap_or(&bytes[start..at]);
+                self.answered(&sent, node, shown, ended);
                 (start, ended) = (at, 0);
             }
         }
@@ -81,11 +85,19 @@ impl Worker {
         if bytes.is_empty() {
             return;
         }
-        let Some(link) = self.links.get(key) else {
+        let Some(link) = self.links.get_mut(key) else {
             return;
         };
         let load = &mut self.load[link.node.index()];
         *load = load.saturating_sub(ended);
+        let changed = link.is_edited().then(|| link.edited(bytes, false));
+        let bytes = changed.as_deref().unwrap_or(bytes);
+        if link.held.len() > self.settings.limits.client_output
+            && let Some(first) = link.pipeline.front()
+        {
+            let client = first.client;
+            return self.close_over_limit(client, Limit::ClientOutput);
+        }
         if let Some(first) = link.pipeline.front()
             && first.kind != Kind::Own
         {
@@ -183,6 +195,7 @@ impl Worker {
             return false;
         };
         let (node, kind, owner) = (link.node, first.kind, link.owner());
+        let read_form = first.edit == Edit::ReadForm;
         if let Some(Mode::Leased(lease)) = owner
             .and_then(|owner| self.clients.get_mut(owner))
             .map(|client| &mut client.mode)
@@ -197,6 +210,9 @@ impl Worker {
         }
         // A script that this node has not seen may be known to the master, where it was loaded.
         let elsewhere = state || (error.starts_with(b"-NOSCRIPT") && self.route.master != Some(node));
+        if read_form && refuses_form(error) {
+            return true;
+        }
         elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node)
     }
 }

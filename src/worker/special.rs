@@ -53,6 +53,8 @@ impl Worker {
             (_, Handling::Hello) => self.hello(key, verdict, bytes),
             (_, Handling::Reset) if request.argc == 1 => self.reset(key, verdict),
             (_, Handling::Quit) => self.quit(key, verdict),
+            (_, Handling::Cursor) => self.iterate(key, verdict, request, bytes),
+            (_, Handling::ReadForm) => self.read_in_read_only_form(key, verdict, request, bytes),
             (_, Handling::Client(of_client)) => self.client_command(key, verdict, of_client, bytes),
             _ => Outcome::Plain,
         }
@@ -60,12 +62,9 @@ impl Worker {
 
     /// Says that a command is refused, and what to do instead.
     pub(super) fn refuse(&mut self, key: ClientKey, request: &Request, bytes: &[u8]) {
-        let name = &bytes[request.name.clone()];
-        let second = (request.argc > 1).then(|| &bytes[request.second.clone()]);
-        let known = self.topology.table.lookup(name, second);
-        let text = match known {
+        let text = match self.entry(request, bytes) {
             Some(command) => texts::refused(&command.name, command.instead.as_deref()),
-            None => texts::refused(&String::from_utf8_lossy(name), None),
+            None => texts::refused(&String::from_utf8_lossy(&bytes[request.name.clone()]), None),
         };
         self.answer_error(key, &text);
     }
