@@ -37,23 +37,33 @@ impl Table {
             let subcommands = fields.get(SUBCOMMANDS).and_then(array).unwrap_or_default();
             for said in subcommands.iter().filter_map(array).filter_map(Said::read) {
                 if said.name.starts_with(&prefix) {
+                    named.insert(said.name.clone());
                     merge(&mut table, said);
                 }
             }
         }
-        if !named.is_empty() {
-            table.forget_read_forms(|name| named.contains(name));
-        }
+        table.forget_unknown(|name| named.contains(name));
         table
     }
 
-    /// An older server may not know the read-only form of a command: then that is sent as it is.
-    fn forget_read_forms(&mut self, knows: impl Fn(&str) -> bool) {
+    /// Nothing is done here for what the server does not know: it shall say so in its own words. That is a
+    /// subcommand where it lists the others, and the read-only form of a command that it lists.
+    fn forget_unknown(&mut self, knows: impl Fn(&str) -> bool) {
         for entry in self.commands.values_mut() {
             let command = &mut entry.known.command;
-            if command.read_form.as_deref().is_some_and(|form| !knows(form)) {
+            if command.read_form.as_deref().is_some_and(|form| !knows(form)) && knows(&command.name) {
                 command.read_form = None;
                 command.handling = Handling::Forward;
+            }
+            let lists = entry.subcommands.values().any(|known| knows(&known.command.name));
+            for known in entry.subcommands.values_mut() {
+                let command = &mut known.command;
+                if lists && !knows(&command.name) && command.handling != Handling::Forward {
+                    command.handling = Handling::Forward;
+                    command.class = Class::Master;
+                    "the master does not know it, and says so".clone_into(&mut command.why);
+                    known.layer = Layer::Server;
+                }
             }
         }
     }
