@@ -32,6 +32,8 @@ struct WrittenCommand {
     class: String,
     #[serde(default)]
     flags: Vec<String>,
+    #[serde(default)]
+    arity: i32,
     keys: Option<[i32; 3]>,
     #[serde(default)]
     specs: Vec<String>,
@@ -61,6 +63,7 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
     let WrittenCommand {
         class,
         flags,
+        arity,
         keys,
         specs,
         cursor,
@@ -93,6 +96,7 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
     let command = Command {
         name,
         class,
+        arity,
         keys,
         cursor,
         handling,

@@ -83,6 +83,7 @@ impl Table {
         let command = Command {
             name,
             class,
+            arity: 0,
             keys: change.keys.unwrap_or_default(),
             cursor: 0,
             handling: Handling::Forward,

@@ -74,13 +74,14 @@ struct Said {
     name: String,
     access: Access,
     blocking: bool,
+    arity: i32,
     keys: KeyRange,
 }
 
 impl Said {
     /// Name, arity, flags, first key, last key, step, ...
     fn read(fields: &[OwnedFrame]) -> Option<Said> {
-        let [name, _arity, flags, first, last, step, ..] = fields else {
+        let [name, arity, flags, first, last, step, ..] = fields else {
             return None;
         };
         let name = std::str::from_utf8(text(name)?).ok()?.to_ascii_lowercase();
@@ -97,6 +98,7 @@ impl Said {
         let sane = keys.first > 0 && keys.step > 0 && (keys.last < 0 || keys.last >= keys.first);
         Some(Said {
             name,
+            arity: number(arity).unwrap_or(0),
             blocking: flags.iter().any(|flag| flag.eq_ignore_ascii_case(b"blocking")),
             access: Access::of(flags),
             keys: if sane { keys } else { KeyRange::default() },
@@ -121,11 +123,16 @@ fn merge(table: &mut Table, said: Said) {
         let (class, reason) = said.class();
         let why = format!("known from the master's own COMMAND: {reason}");
         let Said {
-            name, access, keys, ..
+            name,
+            access,
+            arity,
+            keys,
+            ..
         } = said;
         let command = Command {
             name,
             class,
+            arity,
             keys,
             cursor: 0,
             handling: Handling::Forward,

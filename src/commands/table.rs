@@ -12,6 +12,8 @@ pub struct Command {
     pub name: String,
     /// Its class.
     pub class: Class,
+    /// The number of arguments with the name; negative: at least so many; 0: not known.
+    pub arity: i32,
     /// Where its keys are.
     pub keys: KeyRange,
     /// Index of the cursor argument for SCAN and its kin; 0 for all others.
@@ -57,10 +59,16 @@ impl Command {
                 .iter()
                 .any(|word| option.eq_ignore_ascii_case(word.as_bytes()))
         };
-        let mut arguments = arguments.into_iter();
-        let has_key = arguments.by_ref().take(2).count() == 2;
-        let writes = arguments.any(|option| self.writes_with.is_empty() || writes(option));
-        has_key && self.read_form.is_some() && !writes
+        let mut count = 0;
+        let mut may_write = false;
+        for argument in arguments {
+            count += 1;
+            // Behind the name and the key.
+            may_write |= count > 2 && (self.writes_with.is_empty() || writes(argument));
+        }
+        // With too few arguments it is an error, which names the command.
+        let enough = self.arity < 0 && count >= self.arity.unsigned_abs();
+        enough && self.read_form.is_some() && !may_write
     }
 }
 
@@ -196,6 +204,7 @@ impl Table {
                 let command = Command {
                     name: container.to_owned(),
                     class: Class::Master,
+                    arity: 0,
                     keys: KeyRange::default(),
                     cursor: 0,
                     handling: Handling::Forward,
