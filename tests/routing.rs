@@ -112,7 +112,10 @@ fn reads_run_on_replicas_and_what_is_about_the_master_runs_there() {
                 let replicated = u64::from(counted.ends_with("publish"));
                 assert!(group.master.calls(counted) > 0, "{} {words:?}", flavor.name());
                 assert!(
-                    group.replica_calls(counted).iter().all(|calls| *calls <= replicated),
+                    group
+                        .replica_calls(counted)
+                        .iter()
+                        .all(|calls| *calls <= replicated),
                     "{} {words:?}: {:?}",
                     flavor.name(),
                     group.replica_calls(counted)
