@@ -63,9 +63,9 @@ impl Worker {
         };
         self.count(node, segment);
         let edit = match segment.edit {
-            Edit::Cursor { index, tag } => Edit::Cursor {
+            Edit::Cursor { index, .. } => Edit::Cursor {
                 index,
-                tag: self.tag(node).unwrap_or(tag),
+                tag: self.tag_of(node),
             },
             ref other => other.clone(),
         };

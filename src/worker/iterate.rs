@@ -26,6 +26,16 @@ impl Worker {
         let Some((index, argument)) = self.cursor_argument(request, bytes) else {
             return Outcome::Plain;
         };
+        if self.tagged_reader().is_none() {
+            // No node told its run: as without replicas, one node serves all iterations.
+            let mut segment = Segment::default();
+            segment.add(Class::Master, bytes.len());
+            return if self.dispatch(key, &segment, bytes) {
+                Outcome::Done
+            } else {
+                Outcome::Stalled
+            };
+        }
         let at_master = verdict.class != Class::Read;
         let (home, request) = match Cursor::parse(argument) {
             Cursor::Start | Cursor::Invalid => (None, Cow::Borrowed(bytes)),
@@ -40,7 +50,7 @@ impl Worker {
         segment.home = home;
         segment.edit = Edit::Cursor {
             index,
-            tag: home.and_then(|node| self.tag(node)).unwrap_or_default(),
+            tag: home.map(|node| self.tag_of(node)).unwrap_or_default(),
         };
         if !self.dispatch(key, &segment, &request) {
             return Outcome::Stalled;
@@ -61,7 +71,7 @@ impl Worker {
         let (Some((index, argument)), Some(node)) = (self.cursor_argument(request, bytes), node) else {
             return Outcome::Plain;
         };
-        let tag = self.tag(node).unwrap_or_default();
+        let tag = self.tag_of(node);
         let request = match Cursor::parse(argument) {
             Cursor::Start | Cursor::Invalid => Cow::Borrowed(bytes),
             Cursor::At { tag: home, own } if home == tag => with_cursor(bytes, index, own),
@@ -93,7 +103,7 @@ impl Worker {
         bytes: &[u8],
     ) -> Outcome {
         let node = self.links.get(link).map(|link| link.node);
-        let tag = node.and_then(|node| self.tag(node)).unwrap_or_default();
+        let tag = node.map(|node| self.tag_of(node)).unwrap_or_default();
         if let Some(node) = node {
             self.stats.node(node).commands[Class::Transaction.index()].add(1);
         }
@@ -110,11 +120,9 @@ impl Worker {
         let Edit::Cursor { index, tag } = edit else {
             return request;
         };
-        let now = self
-            .links
-            .get(link)
-            .and_then(|link| self.tag(link.node))
-            .unwrap_or(*tag);
+        let Some(now) = self.links.get(link).map(|link| self.tag_of(link.node)) else {
+            return request;
+        };
         if now == *tag {
             return request;
         }
@@ -124,6 +132,14 @@ impl Worker {
         }
         self.stats.scans_restarted.add(1);
         cursor::with_argument(&request, usize::from(*index), b"0")
+    }
+
+    /// What is put into the cursors that a node gives. One that goes by no tag of its own gets one that is nobody's,
+    /// so that the next step begins anew elsewhere.
+    pub(super) fn tag_of(&self, node: NodeId) -> u16 {
+        let free = |tag: &u16| self.topology.nodes.iter().all(|node| node.tag != Some(*tag));
+        self.tag(node)
+            .unwrap_or_else(|| (0..=u16::MAX).find(free).unwrap_or_default())
     }
 
     /// What cursors carry to name a node.
