@@ -13,6 +13,8 @@ pub(super) enum Edit {
     Cursor { index: u8, tag: u16 },
     /// EXEC: the replies at these places of it are those of a SCAN or its kin, on the node of that tag.
     Exec { places: Box<[u32]>, tag: u16 },
+    /// Nothing, but it is looked at whole.
+    Whole,
     /// Nothing, but it answers a request that was sent in its read-only form.
     ReadForm,
 }
@@ -20,7 +22,7 @@ pub(super) enum Edit {
 impl Edit {
     /// Whether bytes have to be looked at before they go on.
     pub(super) fn is_pending(&self) -> bool {
-        matches!(self, Edit::Cursor { .. } | Edit::Exec { .. })
+        matches!(self, Edit::Cursor { .. } | Edit::Exec { .. } | Edit::Whole)
     }
 
     /// What may go on to the client of a reply of which `held` is the beginning; `None`: more of it is needed
@@ -31,6 +33,7 @@ impl Edit {
             Edit::Cursor { tag, .. } => {
                 cursor::tag_head(held, *tag).or_else(|| complete.then(|| held.to_vec()))
             }
+            Edit::Whole => complete.then(|| held.to_vec()),
             Edit::Exec { places, tag } => complete.then(|| exec(held, places, *tag)),
         }
     }

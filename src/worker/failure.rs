@@ -42,8 +42,13 @@ impl Worker {
         let middle = !link.scanner.at_start();
         let owner = link.owner();
         for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
-            if sent.kind == Kind::Own {
-                continue;
+            match sent.kind {
+                Kind::Own => continue,
+                Kind::Login => {
+                    self.verdict(sent.client, key, Err(error.clone()));
+                    continue;
+                }
+                Kind::Reads { .. } | Kind::Writes | Kind::Waits => {}
             }
             if index == 0 && middle {
                 // Part of a reply went to the client already: nothing can mend that.
@@ -301,7 +306,7 @@ impl Worker {
         };
         let retries = match kind {
             Kind::Reads { retries } => retries.saturating_sub(1),
-            Kind::Writes | Kind::Waits | Kind::Own => 0,
+            Kind::Writes | Kind::Waits | Kind::Own | Kind::Login => 0,
         };
         self.stats.reads_retried.add(1);
         let kind = Kind::Reads { retries };

@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Waits,
     /// Of the ambassador's own: its replies are dropped.
     Own,
+    /// AUTH, to learn whether a client's login is right: its reply is the verdict that the client waits for.
+    Login,
 }
 
 /// A batch of commands that was put on the link and is not wholly answered.

@@ -72,6 +72,11 @@ impl Worker {
             let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {
                 let shown = changed.as_deref().unwrap_or(&bytes[start..at]);
+                if sent.kind == Kind::Login {
+                    let right = shown.starts_with(b"+");
+                    let verdict = if right { Ok(()) } else { Err(shown.to_vec()) };
+                    self.verdict(sent.client, key, verdict);
+                }
                 self.answered(&sent, node, shown, ended);
                 (start, ended) = (at, 0);
             }
@@ -99,7 +104,7 @@ impl Worker {
             return self.close_over_limit(client, Limit::ClientOutput);
         }
         if let Some(first) = link.pipeline.front()
-            && first.kind != Kind::Own
+            && !matches!(first.kind, Kind::Own | Kind::Login)
         {
             let (client, batch) = (first.client, first.batch);
             self.deliver(client, batch, bytes, ended);
@@ -110,7 +115,7 @@ impl Worker {
     fn answered(&mut self, sent: &Sent, node: crate::topology::NodeId, bytes: &[u8], ended: u32) {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
-        if sent.kind == Kind::Own {
+        if matches!(sent.kind, Kind::Own | Kind::Login) {
             return;
         }
         let took = self.now.saturating_duration_since(sent.at);

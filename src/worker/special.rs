@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::client::{Mode, Stall};
-use super::link::Phase;
-use super::profile::Login;
+use super::edit::Edit;
+use super::link::{Kind, Phase, Sent};
+use super::profile::{Login, Profile};
 use super::requests::{Outcome, Verdict};
 use super::session::{ReplyMode, Session, is_name};
 use super::slots::ClientKey;
@@ -114,6 +115,7 @@ impl Worker {
         self.transform(
             key,
             verdict,
+            None,
             |session| session.db = db,
             |_, _| b"+OK\r\n".to_vec(),
         )
@@ -134,7 +136,7 @@ impl Worker {
         };
         let login = Rc::new(login);
         let change = |session: &mut Session| session.login = Some(Rc::clone(&login));
-        self.transform(key, verdict, change, |_, _| b"+OK\r\n".to_vec())
+        self.transform(key, verdict, Some(&login), change, |_, _| b"+OK\r\n".to_vec())
     }
 
     fn hello(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
@@ -155,6 +157,7 @@ impl Worker {
         self.transform(
             key,
             verdict,
+            wish.login.as_ref(),
             |session| {
                 session.resp3 = wish.resp3.unwrap_or(session.resp3);
                 if let Some(login) = &wish.login {
@@ -172,11 +175,12 @@ impl Worker {
     }
 
     /// Changes what the client's links are set up to: waits until nothing is owed, makes sure that the master
-    /// takes a link of the new kind, then changes the session and answers.
+    /// takes the login, if it is about one, and a link of the new kind, then changes the session and answers.
     fn transform(
         &mut self,
         key: ClientKey,
         verdict: Verdict,
+        login: Option<&Rc<Login>>,
         change: impl Fn(&mut Session),
         reply: impl FnOnce(u64, bool) -> Vec<u8>,
     ) -> Outcome {
@@ -203,9 +207,12 @@ impl Worker {
         let profile = self.profiles.intern(&session.wants(own_login.as_ref()));
         // What a link carries out as it is set up is known to work once one link of the kind is up. RESP3 alone
         // needs no proof: the master has said HELLO 3 to the control plane.
-        let needs_proof = session.db != before.0 || session.login != before.2;
+        let needs_proof = session.db != before.0 || login.is_some();
         if needs_proof && stall == Stall::None {
-            let proof = self.prove(key, profile);
+            let proof = match login {
+                Some(login) => self.prove_login(key, login),
+                None => self.prove(key, profile),
+            };
             if proof != Proof::Given {
                 if let Some(client) = self.clients.get_mut(key) {
                     (
@@ -231,6 +238,45 @@ impl Worker {
         self.counted(verdict)
     }
 
+    /// Asks the master whether a login is right. A link that logged in with it long ago proves nothing: the
+    /// password may have changed since.
+    fn prove_login(&mut self, key: ClientKey, login: &Login) -> Proof {
+        let profile = self.profiles.intern(&Profile {
+            login: self.own_login.clone(),
+            asks_logins: true,
+            ..Profile::default()
+        });
+        let Some(link) = self
+            .route
+            .master
+            .and_then(|master| self.shared_link(master, profile))
+        else {
+            return self.without_proof(key);
+        };
+        let request = login.request();
+        let sent = Sent {
+            client: key,
+            batch: 0,
+            left: 1,
+            done: 0,
+            bytes: request.len(),
+            kind: Kind::Login,
+            edit: Edit::Whole,
+            at: self.now,
+        };
+        self.put(link, &request, sent);
+        self.stall(key, Stall::Link(link));
+        Proof::Awaited
+    }
+
+    fn without_proof(&mut self, key: ClientKey) -> Proof {
+        if self.without_node(key, 1, true) {
+            Proof::Refused
+        } else {
+            Proof::Awaited
+        }
+    }
+
     /// Makes sure that the master takes links of that profile.
     fn prove(&mut self, key: ClientKey, profile: super::profile::ProfileId) -> Proof {
         let link = self
@@ -238,11 +284,7 @@ impl Worker {
             .master
             .and_then(|master| self.shared_link(master, profile));
         let Some((link, found)) = link.and_then(|link| Some((link, self.links.get_mut(link)?))) else {
-            return if self.without_node(key, 1, true) {
-                Proof::Refused
-            } else {
-                Proof::Awaited
-            };
+            return self.without_proof(key);
         };
         if found.phase == Phase::Up {
             return Proof::Given;
