@@ -63,7 +63,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         reason: "the order of a hash table comes from a seed that every process draws for itself",
     },
     Allowed {
-        commands: &["srandmember", "hrandfield", "zrandmember", "randomkey"],
+        commands: &["srandmember", "hrandfield", "zrandmember", "randomkey", "lolwut"],
         rule: Rule::SameType,
         reason: "drawn at random",
     },

@@ -9,7 +9,9 @@ pub(crate) fn same(words: Option<&Words>, queued: &[Words], plain: &[u8], other:
     if plain == other {
         return true;
     }
-    let Some(words) = words else { return false };
+    let Some(words) = words.filter(|words| !words.is_empty()) else {
+        return false;
+    };
     if plain[0] != other[0] || plain[0] == b'-' {
         return false;
     }

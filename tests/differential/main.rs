@@ -1,7 +1,7 @@
 //! Random programs on a plain server and on the ambassador before a group: every reply has to be the same bytes.
 //!
 //! `AMBASSADOR_FUZZ_SECONDS` is how long each of the three servers is compared, `AMBASSADOR_FUZZ_SEED` brings back
-//! the program that a failure names. What is found is made small, and is kept below `regressions/`.
+//! the program that a failure names, `AMBASSADOR_FUZZ_KEEP_GOING=1` goes on after one. What is found is made small, and is kept below `regressions/`.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -65,15 +65,19 @@ fn compare(flavor: Flavor) {
     let mut seed = given.unwrap_or_else(rand::random);
     let begun = Instant::now();
     let time = Duration::from_secs(variable("AMBASSADOR_FUZZ_SECONDS").unwrap_or(SECONDS));
-    let (mut programs, mut commands) = (0_u64, 0);
+    let keep_going = variable("AMBASSADOR_FUZZ_KEEP_GOING").is_some();
+    let (mut programs, mut commands, mut found) = (0_u64, 0, Vec::new());
     while programs == 0 || (given.is_none() && begun.elapsed() < time) {
         let program = generator::program(seed);
         if let Err(difference) = sides.pair.run(&program) {
             let (small, difference) = shrink::shrink(&mut sides.pair, &program, difference);
-            panic!(
+            found.push(format!(
                 "{flavor}: a plain server and the ambassador differ\n\n{small}\n{difference}\n\n\
-                 again with AMBASSADOR_FUZZ_SEED={seed}; keep the program in tests/differential/regressions"
-            );
+                 again with AMBASSADOR_FUZZ_SEED={seed}; keep the program in tests/differential/regressions\n\n"
+            ));
+            if !keep_going {
+                break;
+            }
         }
         programs += 1;
         commands += program.commands();

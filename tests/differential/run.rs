@@ -41,7 +41,7 @@ pub(crate) struct Pair {
 struct Connection {
     plain: Wire,
     other: Wire,
-    /// Commands whose replies have not come. Not kept once replies and commands are no longer one to one.
+    /// Commands whose replies have not come. Not kept for a step whose replies are not one for each command.
     owed: VecDeque<Words>,
     one_to_one: bool,
     /// What is queued since MULTI.
@@ -228,6 +228,7 @@ impl Pair {
                 .expect(frames)
                 .map_err(|text| format!("connection {}: {text}", index + 1))?;
         }
+        connections[sender].one_to_one = true;
         if is_blocked {
             let wanted = blocked(&mut self.plain);
             while blocked(&mut self.nodes[0]) != wanted {
@@ -271,11 +272,10 @@ impl Pair {
 }
 
 impl Connection {
-    /// From now on it is not known which command a reply belongs to, so that the allow-list does not apply.
+    /// It is not known which command a reply of this step belongs to, so that the allow-list does not apply.
     fn untrack(&mut self) {
         self.one_to_one = false;
         self.owed.clear();
-        self.queued.clear();
     }
 
     /// Reads what the plain side has said from the other side.
@@ -320,8 +320,11 @@ impl Connection {
     }
 
     fn follow_transaction(&mut self, words: Option<Words>, reply: &[u8]) {
-        let Some(words) = words else { return };
-        let name = words[0].to_ascii_lowercase();
+        let words = words.unwrap_or_default();
+        let name = words
+            .first()
+            .map(|name| name.to_ascii_lowercase())
+            .unwrap_or_default();
         if reply == b"+QUEUED\r\n" {
             self.queued.push(words);
         } else if matches!(name.as_slice(), b"exec" | b"discard" | b"reset" | b"multi") {
@@ -346,9 +349,13 @@ fn class(words: &Words) -> Option<Class> {
 fn makes_replies_uneven(words: &Words) -> bool {
     let name = words[0].to_ascii_lowercase();
     let second = words.get(1).map(|word| word.to_ascii_lowercase());
-    name.ends_with(b"subscribe")
-        || name == b"monitor"
-        || (name == b"client" && second.as_deref() == Some(b"reply"))
+    match name.as_slice() {
+        // Without a channel it is one error.
+        b"subscribe" | b"psubscribe" | b"ssubscribe" => second.is_some(),
+        b"unsubscribe" | b"punsubscribe" | b"sunsubscribe" | b"monitor" => true,
+        b"client" => second.as_deref() == Some(b"reply"),
+        _ => false,
+    }
 }
 
 /// Frames that are replies and not pushes.
