@@ -1,9 +1,10 @@
 //! What nodes sent: where replies end, and whose they are.
 
 use super::client::{Lane, Mode, Stall};
-use super::link::{Cause, Kind, Sent};
+use super::link::{Cause, Kind, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
+use super::script_store::Sha;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
@@ -52,9 +53,16 @@ impl Worker {
             if !scanned.complete {
                 break;
             }
-            if begins == Some(b'-') && self.is_asked_again(key, &bytes[reply.clone()]) {
+            let again = match begins {
+                Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
+                _ => None,
+            };
+            if let Some(again) = again {
                 self.hand_over(key, &bytes[start..reply.start], ended);
-                self.ask_again(key, &bytes[reply]);
+                match again {
+                    Again::Elsewhere => self.ask_again(key, &bytes[reply]),
+                    Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
+                }
                 (start, ended) = (at, 0);
                 continue;
             }
@@ -68,7 +76,7 @@ impl Worker {
             }
             let node = link.node;
             if let Some(sent) = link.answered() {
-                self.answered(&sent, node, &bytes[start..at], ended);
+                self.answered(key, &sent, node, &bytes[start..at], ended);
                 (start, ended) = (at, 0);
             }
         }
@@ -87,7 +95,7 @@ impl Worker {
         let load = &mut self.load[link.node.index()];
         *load = load.saturating_sub(ended);
         if let Some(first) = link.pipeline.front()
-            && first.kind != Kind::Own
+            && !first.kind.is_own()
         {
             let (client, batch) = (first.client, first.batch);
             self.deliver(client, batch, bytes, ended);
@@ -95,11 +103,26 @@ impl Worker {
     }
 
     /// The last replies of a batch came.
-    fn answered(&mut self, sent: &Sent, node: crate::topology::NodeId, bytes: &[u8], ended: u32) {
+    fn answered(
+        &mut self,
+        key: LinkKey,
+        sent: &Sent,
+        node: crate::topology::NodeId,
+        bytes: &[u8],
+        ended: u32,
+    ) {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
-        if sent.kind == Kind::Own {
-            return;
+        match sent.kind {
+            Kind::Own => return,
+            Kind::Load => return self.loaded(key, sent.client, bytes),
+            Kind::Gathered => {
+                if self.links.get(key).is_some_and(|link| link.usage == Use::Errand) {
+                    self.drop_link(key);
+                }
+                return self.gathered(sent.client, Some(bytes));
+            }
+            Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
@@ -173,15 +196,10 @@ impl Worker {
         self.leave_if_blocked(key);
     }
 
-    /// Looks at an error: whether it says that a read did not run here and may be asked for elsewhere.
-    fn is_asked_again(&mut self, key: LinkKey, error: &[u8]) -> bool {
-        let Some((link, first)) = self
-            .links
-            .get(key)
-            .and_then(|link| Some((link, link.pipeline.front()?)))
-        else {
-            return false;
-        };
+    /// Looks at an error: whether it says that a command did not run here and may be asked for again.
+    fn asked_again(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
+        let link = self.links.get(key)?;
+        let first = link.pipeline.front()?;
         let (node, kind, owner) = (link.node, first.kind, link.owner());
         if let Some(Mode::Leased(lease)) = owner
             .and_then(|owner| self.clients.get_mut(owner))
@@ -195,10 +213,24 @@ impl Worker {
         if state {
             self.hint(Hint::Refused(node));
         }
-        // A script that this node has not seen may be known to the master, where it was loaded.
-        let elsewhere = state || (error.starts_with(b"-NOSCRIPT") && self.route.master != Some(node));
-        elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node)
+        if let Some(sha) = self.missing_script(key, error) {
+            return Some(Again::WithScript(sha));
+        }
+        // What this node has not seen may be known to the master: a script that was loaded there, a function that
+        // has not been replicated yet.
+        let unknown = error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found");
+        let elsewhere = state || (unknown && self.route.master != Some(node));
+        let again = elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node);
+        again.then_some(Again::Elsewhere)
     }
+}
+
+/// How a command is asked for again that did not run.
+enum Again {
+    /// On another node.
+    Elsewhere,
+    /// On the same node, after this script.
+    WithScript(Sha),
 }
 
 /// Whether an error says that the node's state kept the command from running.

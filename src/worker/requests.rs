@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::client::{Mode, Stall};
+use super::script_store::Sha;
 use super::session::ReplyMode;
 use super::slots::ClientKey;
 use super::texts;
@@ -35,6 +36,19 @@ pub(super) struct Segment {
     /// One of them is not a mere read: it has to go to the master, and may change something.
     pub(super) to_master: bool,
     pub(super) classes: [u32; Class::ALL.len()],
+    /// Scripts that the node has to know.
+    pub(super) scripts: Needed,
+}
+
+/// Scripts that a request needs.
+#[derive(Debug, Default)]
+pub(super) enum Needed {
+    #[default]
+    None,
+    /// To run it.
+    One(Sha),
+    /// To say whether they are there.
+    Many(Vec<Sha>),
 }
 
 impl Segment {
