@@ -24,7 +24,7 @@ use crate::control::{self, Control, FailureKind, Report};
 use crate::settings::{Listen, Settings};
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
-use crate::worker::{self, Mail, WorkerHandle};
+use crate::worker::{self, Mail, ScriptStore, WorkerHandle};
 
 pub use logging::init as init_logging;
 
@@ -113,11 +113,17 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         None => None,
     };
     let (hint_sender, hints) = tokio::sync::mpsc::channel(HINTS);
+    let scripts = Arc::new(ScriptStore::new(settings.limits.scripts));
     let mut workers = Vec::with_capacity(settings.workers);
     let mut threads = Vec::with_capacity(settings.workers);
     for index in 0..settings.workers {
-        let (handle, thread) = worker::spawn(index, Arc::clone(&settings), hint_sender.clone())
-            .map_err(|error| format!("cannot start worker {index}: {error}"))?;
+        let (handle, thread) = worker::spawn(
+            index,
+            Arc::clone(&settings),
+            hint_sender.clone(),
+            Arc::clone(&scripts),
+        )
+        .map_err(|error| format!("cannot start worker {index}: {error}"))?;
         workers.push(handle);
         threads.push(thread);
     }

@@ -212,6 +212,8 @@ pub struct Limits {
     pub request: Duration,
     /// How long a command waits for a node that is not connected yet, before it gets an error.
     pub hold: Duration,
+    /// Bytes of script bodies remembered, so that every node can be told them.
+    pub scripts: usize,
 }
 
 /// The format of log lines.

@@ -12,7 +12,9 @@ mod cursor;
 mod dispatch;
 mod edit;
 mod failure;
+mod fan_out;
 mod flush;
+mod gather;
 mod handshake;
 mod iterate;
 mod lease;
@@ -25,6 +27,8 @@ mod read_form;
 mod replies;
 mod requests;
 mod route;
+mod script_store;
+mod scripts;
 mod session;
 mod slots;
 mod socket;
@@ -41,6 +45,7 @@ use std::thread::{self, JoinHandle};
 use mio::{Poll, Waker};
 
 pub use mailbox::{Hint, Inbox, Mail, WorkerHandle};
+pub use script_store::ScriptStore;
 
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -50,6 +55,7 @@ pub fn spawn(
     index: usize,
     settings: Arc<Settings>,
     hints: tokio::sync::mpsc::Sender<Hint>,
+    scripts: Arc<ScriptStore>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
@@ -59,6 +65,6 @@ pub fn spawn(
     let worker_stats = Arc::clone(&stats);
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings).run())?;
+        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings, scripts).run())?;
     Ok((WorkerHandle::new(stats, sender, waker), thread))
 }

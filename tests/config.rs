@@ -123,6 +123,7 @@ fn the_defaults_are_these() {
             idle: Duration::ZERO,
             request: Duration::ZERO,
             hold: Duration::from_secs(5),
+            scripts: 16 << 20,
         },
         log: Log {
             format: LogFormat::Text,
@@ -295,6 +296,8 @@ fn values_are_understood_in_every_form() {
         ("limits.bulk", "\"1gb\"", "1000000000"),
         ("limits.bulk", "2048", "\"2KiB\""),
         ("limits.bulk", "5000", "5000"),
+        ("limits.scripts", "0", "0"),
+        ("limits.scripts", "\"1MiB\"", "\"1MiB\""),
         ("limits.arguments", "0x10", "16"),
         ("workers", "0", "\"auto\""),
         ("workers", "3", "3"),

@@ -229,6 +229,7 @@ impl Resolver<'_> {
             idle: self.bound("limits.idle", MILLISECOND),
             request: self.bound("limits.request", MILLISECOND),
             hold: self.within("limits.hold", &(Duration::ZERO..=HOUR)),
+            scripts: self.bytes("limits.scripts", 0),
         };
         for (key, part) in [
             ("client_output", limits.client_output),

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::owed::Owed;
+use super::script_store::Sha;
 use super::session::Session;
 use super::slots::LinkKey;
 use super::socket::Socket;
@@ -31,12 +32,16 @@ pub(super) enum Stall {
     Node,
     /// A link with the client's new state is being made.
     Link(LinkKey),
-    /// That link was made or failed: `Err` is the error reply.
+    /// That is known: `Err` is the reply, an error where a link failed.
     Verdict(Result<(), Vec<u8>>),
     /// As many bytes of requests are unanswered as one client may have.
     Pipeline,
     /// The own connection takes no more bytes for now.
     Lease,
+    /// The master has to be told a script, on that link, before the next request.
+    Script(Sha, LinkKey),
+    /// Nodes were asked; their answers, merged, come as a [`Stall::Verdict`].
+    Answers,
 }
 
 /// An own connection in use.
@@ -55,6 +60,8 @@ pub(super) struct Lease {
     pub(super) spoiled: bool,
     /// A request is passed on before it is complete.
     pub(super) upload: Option<Passage>,
+    /// Scripts that the master was told for what goes on here.
+    pub(super) scripts: Vec<Sha>,
 }
 
 impl Lease {

@@ -216,7 +216,7 @@ impl Worker {
         let first = self
             .links
             .get(lease.link)
-            .and_then(|link| link.pipeline.iter().find(|sent| sent.kind != Kind::Own));
+            .and_then(|link| link.pipeline.iter().find(|sent| !sent.kind.is_own()));
         first.is_some_and(|sent| sent.kind == Kind::Waits)
     }
 

@@ -3,7 +3,7 @@
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Kind, Sent};
-use super::requests::{Outcome, Segment};
+use super::requests::{Needed, Outcome, Segment};
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
@@ -11,6 +11,9 @@ use crate::resp::write;
 use crate::stats::{Fault, Limit};
 use crate::topology::NodeId;
 use rand::RngExt;
+
+/// How often a command is asked again because its script was missing.
+const SCRIPT_RETRIES: u32 = 2;
 
 impl Worker {
     /// Sends a segment of `data` on its way. False: it has to wait, and the client is stalled.
@@ -70,11 +73,18 @@ impl Worker {
             ref other => other.clone(),
         };
         let retries = self.settings.reads.retries;
-        let kind = if segment.to_master {
-            Kind::Writes
-        } else {
-            Kind::Reads { retries }
+        let kind = match (segment.to_master, &segment.scripts) {
+            (false, _) => Kind::Reads { retries },
+            (true, Needed::One(_)) => Kind::Script {
+                retries: SCRIPT_RETRIES,
+            },
+            (true, _) => Kind::Writes,
         };
+        match &segment.scripts {
+            Needed::None => {}
+            Needed::One(sha) => self.load_in_front(key, link, std::slice::from_ref(sha)),
+            Needed::Many(shas) => self.load_in_front(key, link, shas),
+        }
         let Some(client) = self.clients.get_mut(key) else {
             return true;
         };

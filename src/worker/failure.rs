@@ -35,6 +35,8 @@ impl Worker {
         };
         self.unlist(key, &link);
         self.blame(&link, cause);
+        // It may have been restarted.
+        self.scripts.forget_node(link.node);
         let error = error_line(cause);
         for client in std::mem::take(&mut link.waiters) {
             self.verdict(client, key, Err(error.clone()));
@@ -42,13 +44,25 @@ impl Worker {
         let middle = !link.scanner.at_start();
         let owner = link.owner();
         for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
-            match sent.kind {
-                Kind::Own => continue,
-                Kind::Login => {
+            match (sent.kind, cause) {
+                (Kind::Own, _) => continue,
+                (Kind::Login, _) => {
                     self.verdict(sent.client, key, Err(error.clone()));
                     continue;
                 }
-                Kind::Reads { .. } | Kind::Writes | Kind::Waits => {}
+                (Kind::Load, _) => {
+                    self.go_on_after_load(sent.client, key, None);
+                    continue;
+                }
+                (Kind::Gathered, Cause::Refused(error)) => {
+                    self.gathered(sent.client, Some(error));
+                    continue;
+                }
+                (Kind::Gathered, _) => {
+                    self.gathered(sent.client, None);
+                    continue;
+                }
+                _ => {}
             }
             if index == 0 && middle {
                 // Part of a reply went to the client already: nothing can mend that.
@@ -306,7 +320,7 @@ impl Worker {
         };
         let retries = match kind {
             Kind::Reads { retries } => retries.saturating_sub(1),
-            Kind::Writes | Kind::Waits | Kind::Own | Kind::Login => 0,
+            _ => 0,
         };
         self.stats.reads_retried.add(1);
         let kind = Kind::Reads { retries };
@@ -348,7 +362,7 @@ impl Worker {
                 && link
                     .pipeline
                     .iter()
-                    .all(|sent| matches!(sent.kind, Kind::Reads { .. }))
+                    .all(|sent| matches!(sent.kind, Kind::Reads { .. } | Kind::Own | Kind::Load))
             {
                 self.failed.push((key, Cause::Lost));
             }

@@ -64,6 +64,7 @@ impl Worker {
                 watching: false,
                 spoiled: false,
                 upload: None,
+                scripts: Vec::new(),
             };
             set(&mut lease);
             client.mode = Mode::Leased(Box::new(lease));

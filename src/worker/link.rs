@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::edit::Edit;
 use super::owed::BatchId;
 use super::profile::ProfileId;
+use super::script_store::Sha;
 use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
 use crate::resp::ReplyScanner;
@@ -35,10 +36,24 @@ pub(super) enum Kind {
     Writes,
     /// A command that may wait for ever, and takes something when its time comes.
     Waits,
+    /// A command that may write and needs a script: may be asked for again, so many times, where the script was
+    /// missing.
+    Script { retries: u32 },
     /// Of the ambassador's own: its replies are dropped.
     Own,
     /// AUTH, to learn whether a client's login is right: its reply is the verdict that the client waits for.
     Login,
+    /// A script that the node is told: the ambassador's own.
+    Load,
+    /// A client's command whose reply is merged with those of other nodes.
+    Gathered,
+}
+
+impl Kind {
+    /// Whether no client is owed the replies as they are.
+    pub(super) fn is_own(self) -> bool {
+        matches!(self, Kind::Own | Kind::Login | Kind::Load | Kind::Gathered)
+    }
 }
 
 /// A batch of commands that was put on the link and is not wholly answered.
@@ -118,6 +133,8 @@ pub(super) enum Use {
     Warm,
     /// The client whose own connection it is.
     Leased(ClientKey),
+    /// Nobody: it was made for one command that a busy node takes only on a connection of its own.
+    Errand,
 }
 
 /// One connection to a node.
@@ -149,6 +166,10 @@ pub(super) struct Link {
     pub(super) carry: Vec<u8>,
     /// The beginning of a reply that is changed before it goes on.
     pub(super) held: Vec<u8>,
+    /// Scripts that the node is told on this link and has not answered yet.
+    pub(super) loading: VecDeque<Sha>,
+    /// The node lets the user of this link load no scripts.
+    pub(super) loads_refused: bool,
     /// Clients that wait for this link to come up or to fail.
     pub(super) waiters: Vec<ClientKey>,
     /// Bytes may be there to be read.
@@ -167,19 +188,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(
-        node: NodeId,
-        profile: ProfileId,
-        socket: Socket,
-        lease: Option<ClientKey>,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(node: NodeId, profile: ProfileId, socket: Socket, usage: Use, now: Instant) -> Self {
         Link {
             node,
             profile,
             socket,
             phase: Phase::Connecting(now),
-            usage: lease.map_or(Use::Shared, Use::Leased),
+            usage,
             handshake: Vec::new(),
             handshake_replies: 0,
             log: Vec::new(),
@@ -190,6 +205,8 @@ impl Link {
             scanner: ReplyScanner::default(),
             carry: Vec::new(),
             held: Vec::new(),
+            loading: VecDeque::new(),
+            loads_refused: false,
             waiters: Vec::new(),
             readable: false,
             hup: false,
@@ -210,7 +227,7 @@ impl Link {
     pub(super) fn owner(&self) -> Option<ClientKey> {
         match self.usage {
             Use::Leased(owner) => Some(owner),
-            Use::Shared | Use::Warm => None,
+            Use::Shared | Use::Warm | Use::Errand => None,
         }
     }
 

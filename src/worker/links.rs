@@ -44,7 +44,9 @@ impl Worker {
         match best {
             Some((key, inflight)) if inflight == 0 || keys.len() >= most => Some(key),
             None if keys.len() >= most + EXTRA_LINKS => keys.first().copied(),
-            _ => self.connect(node, profile, None).or(best.map(|(key, _)| key)),
+            _ => self
+                .connect(node, profile, Use::Shared)
+                .or(best.map(|(key, _)| key)),
         }
     }
 
@@ -62,10 +64,15 @@ impl Worker {
                 return Some(key);
             }
         }
-        self.connect(node, profile, Some(owner))
+        self.connect(node, profile, Use::Leased(owner))
     }
 
-    fn connect(&mut self, node: NodeId, profile: ProfileId, lease: Option<ClientKey>) -> Option<LinkKey> {
+    /// A connection of that profile to that node for one command.
+    pub(super) fn errand_link(&mut self, node: NodeId, profile: ProfileId) -> Option<LinkKey> {
+        self.connect(node, profile, Use::Errand)
+    }
+
+    fn connect(&mut self, node: NodeId, profile: ProfileId, usage: Use) -> Option<LinkKey> {
         if self.shut[node.index()].is_some_and(|(until, _)| self.now < until) {
             return None;
         }
@@ -81,7 +88,7 @@ impl Worker {
             }
         };
         tune(&stream);
-        let mut link = Link::new(node, profile, Socket::Tcp(stream), lease, self.now);
+        let mut link = Link::new(node, profile, Socket::Tcp(stream), usage, self.now);
         let replies = self.profiles.get(profile).handshake(&mut link.handshake);
         link.handshake_replies = replies;
         let key = self.links.insert(link);
@@ -91,7 +98,7 @@ impl Worker {
             self.links.remove(key);
             return None;
         }
-        if lease.is_none() {
+        if usage == Use::Shared {
             self.shared.entry((node, profile)).or_default().push(key);
         }
         Some(key)
@@ -287,6 +294,7 @@ impl Worker {
                 stats.warm.sub(1);
                 &mut self.warm
             }
+            Use::Errand => return,
             Use::Leased(_) => {
                 stats.leases.sub(1);
                 self.leases -= 1;

@@ -3,9 +3,10 @@
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::failure::refuses_form;
-use super::link::{Cause, Kind, Sent};
+use super::link::{Cause, Kind, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
+use super::script_store::Sha;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
@@ -54,9 +55,16 @@ impl Worker {
             if !scanned.complete {
                 break;
             }
-            if begins == Some(b'-') && self.is_asked_again(key, &bytes[reply.clone()]) {
+            let again = match begins {
+                Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
+                _ => None,
+            };
+            if let Some(again) = again {
                 self.hand_over(key, &bytes[start..reply.start], ended);
-                self.ask_again(key, &bytes[reply]);
+                match again {
+                    Again::Elsewhere => self.ask_again(key, &bytes[reply]),
+                    Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
+                }
                 (start, ended) = (at, 0);
                 continue;
             }
@@ -72,12 +80,7 @@ impl Worker {
             let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {
                 let shown = changed.as_deref().unwrap_or(&bytes[start..at]);
-                if sent.kind == Kind::Login {
-                    let right = shown.starts_with(b"+");
-                    let verdict = if right { Ok(()) } else { Err(shown.to_vec()) };
-                    self.verdict(sent.client, key, verdict);
-                }
-                self.answered(&sent, node, shown, ended);
+                self.answered(key, &sent, node, shown, ended);
                 (start, ended) = (at, 0);
             }
         }
@@ -104,7 +107,7 @@ impl Worker {
             return self.close_over_limit(client, Limit::ClientOutput);
         }
         if let Some(first) = link.pipeline.front()
-            && !matches!(first.kind, Kind::Own | Kind::Login)
+            && !first.kind.is_own()
         {
             let (client, batch) = (first.client, first.batch);
             self.deliver(client, batch, bytes, ended);
@@ -112,11 +115,31 @@ impl Worker {
     }
 
     /// The last replies of a batch came.
-    fn answered(&mut self, sent: &Sent, node: crate::topology::NodeId, bytes: &[u8], ended: u32) {
+    fn answered(
+        &mut self,
+        key: LinkKey,
+        sent: &Sent,
+        node: crate::topology::NodeId,
+        bytes: &[u8],
+        ended: u32,
+    ) {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
-        if matches!(sent.kind, Kind::Own | Kind::Login) {
-            return;
+        match sent.kind {
+            Kind::Own => return,
+            Kind::Login => {
+                let right = bytes.starts_with(b"+");
+                let verdict = if right { Ok(()) } else { Err(bytes.to_vec()) };
+                return self.verdict(sent.client, key, verdict);
+            }
+            Kind::Load => return self.loaded(key, sent.client, bytes),
+            Kind::Gathered => {
+                if self.links.get(key).is_some_and(|link| link.usage == Use::Errand) {
+                    self.drop_link(key);
+                }
+                return self.gathered(sent.client, Some(bytes));
+            }
+            Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
@@ -190,15 +213,10 @@ impl Worker {
         self.leave_if_blocked(key);
     }
 
-    /// Looks at an error: whether it says that a read did not run here and may be asked for elsewhere.
-    fn is_asked_again(&mut self, key: LinkKey, error: &[u8]) -> bool {
-        let Some((link, first)) = self
-            .links
-            .get(key)
-            .and_then(|link| Some((link, link.pipeline.front()?)))
-        else {
-            return false;
-        };
+    /// Looks at an error: whether it says that a command did not run here and may be asked for again.
+    fn asked_again(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
+        let link = self.links.get(key)?;
+        let first = link.pipeline.front()?;
         let (node, kind, owner) = (link.node, first.kind, link.owner());
         let read_form = first.edit == Edit::ReadForm;
         if let Some(Mode::Leased(lease)) = owner
@@ -213,13 +231,27 @@ impl Worker {
         if state {
             self.hint(Hint::Refused(node));
         }
-        // A script that this node has not seen may be known to the master, where it was loaded.
-        let elsewhere = state || (error.starts_with(b"-NOSCRIPT") && self.route.master != Some(node));
-        if read_form && refuses_form(error) {
-            return true;
+        if let Some(sha) = self.missing_script(key, error) {
+            return Some(Again::WithScript(sha));
         }
-        elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node)
+        if read_form && refuses_form(error) {
+            return Some(Again::Elsewhere);
+        }
+        // What this node has not seen may be known to the master: a script that was loaded there, a function that
+        // has not been replicated yet.
+        let unknown = error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found");
+        let elsewhere = state || (unknown && self.route.master != Some(node));
+        let again = elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node);
+        again.then_some(Again::Elsewhere)
     }
+}
+
+/// How a command is asked for again that did not run.
+enum Again {
+    /// On another node.
+    Elsewhere,
+    /// On the same node, after this script.
+    WithScript(Sha),
 }
 
 /// Whether an error says that the node's state kept the command from running.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::client::{Mode, Stall};
 use super::edit::Edit;
+use super::script_store::Sha;
 use super::session::ReplyMode;
 use super::slots::ClientKey;
 use super::texts;
@@ -41,6 +42,19 @@ pub(super) struct Segment {
     pub(super) home: Option<NodeId>,
     /// What is done to the reply of a segment of one request.
     pub(super) edit: Edit,
+    /// Scripts that the node has to know.
+    pub(super) scripts: Needed,
+}
+
+/// Scripts that a request needs.
+#[derive(Debug, Default)]
+pub(super) enum Needed {
+    #[default]
+    None,
+    /// To run it.
+    One(Sha),
+    /// To say whether they are there.
+    Many(Vec<Sha>),
 }
 
 impl Segment {

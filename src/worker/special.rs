@@ -34,6 +34,9 @@ impl Worker {
         };
         if let Mode::Leased(lease) = &client.mode {
             if !lease.is_over() || !client.owed.is_empty() {
+                if let Some(outcome) = self.script_on_lease(key, verdict, request, bytes) {
+                    return outcome;
+                }
                 return self.special_on_lease(key, verdict, request, bytes);
             }
             self.release_lease(key);
@@ -57,6 +60,15 @@ impl Worker {
             (_, Handling::Cursor) => self.iterate(key, verdict, request, bytes),
             (_, Handling::ReadForm) => self.read_in_read_only_form(key, verdict, request, bytes),
             (_, Handling::Client(of_client)) => self.client_command(key, verdict, of_client, bytes),
+            (
+                _,
+                Handling::Eval
+                | Handling::EvalSha
+                | Handling::ScriptLoad
+                | Handling::ScriptFlush
+                | Handling::ScriptKnown
+                | Handling::Kill,
+            ) => self.script(key, verdict, request, bytes),
             _ => Outcome::Plain,
         }
     }

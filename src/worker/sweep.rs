@@ -25,7 +25,7 @@ impl Worker {
         for key in self.clients.keys() {
             hurried |= self.sweep_client(key);
         }
-        self.hurried = hurried;
+        self.hurried = hurried | self.sweep_gathers();
         let now = self.now;
         self.refused.retain(|_, until| now < *until);
         if self.profiles.len() > PROFILES {
@@ -56,6 +56,11 @@ impl Worker {
                     self.stats.limits[Limit::ReplyTimeout as usize].add(1);
                     self.failed.push((key, Cause::TimedOut));
                     return true;
+                }
+                if link.usage == Use::Errand && self.now >= link.used + upstream.connect_timeout {
+                    // It was not waited for any longer.
+                    self.drop_link(key);
+                    return false;
                 }
                 let unused = link.pipeline.is_empty() && link.owner().is_none() && link.waiters.is_empty();
                 let kept = link.usage == Use::Shared && link.profile == self.plain;

@@ -13,6 +13,10 @@ pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usa
 /// The connection broke after a command that may write was sent.
 pub(super) const IN_DOUBT: &str = "INDOUBT redis-ambassador: the connection to the master was lost after this command was sent; it may or may not have run";
 
+/// No node answered a command that was meant for whichever it concerned.
+pub(super) const NO_ANSWER: &str =
+    "INDOUBT redis-ambassador: no node answered this command in time; it may or may not have run";
+
 /// A read failed on every node it was sent to.
 pub(super) const READ_FAILED: &str = "ERR redis-ambassador: the connection to the node was lost before it answered this read, and no other node answered it";
 

@@ -15,10 +15,12 @@ use rustc_hash::FxBuildHasher;
 use tracing::error;
 
 use super::client::Client;
+use super::gather::Gather;
 use super::link::{Cause, Link, Parked};
 use super::mailbox::{Inbox, Mail};
 use super::profile::{Login, Profile, ProfileId, Profiles};
 use super::route::Route;
+use super::script_store::{ScriptStore, Scripts};
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
 use crate::resp::Bounds;
 use crate::settings::Settings;
@@ -71,6 +73,10 @@ pub(super) struct Worker {
     pub(super) refused: HashMap<(NodeId, ProfileId), Instant, FxBuildHasher>,
     /// Batches taken back from dead links that wait for a node.
     pub(super) parked: VecDeque<Parked>,
+    /// Which node has which script.
+    pub(super) scripts: Scripts,
+    /// Answers of several nodes that clients wait for.
+    pub(super) gathers: Vec<Gather>,
     pub(super) dirty_links: Vec<LinkKey>,
     pub(super) dirty_clients: Vec<ClientKey>,
     /// Clients and links that can go on without a new event.
@@ -98,7 +104,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, inbox: Inbox, stats: Arc<WorkerStats>, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        inbox: Inbox,
+        stats: Arc<WorkerStats>,
+        settings: Arc<Settings>,
+        scripts: Arc<ScriptStore>,
+    ) -> Self {
         let now = Instant::now();
         let mut profiles = Profiles::default();
         let mut worker = Worker {
@@ -123,6 +135,8 @@ impl Worker {
             shut: [None; MAX_NODES],
             refused: HashMap::default(),
             parked: VecDeque::new(),
+            scripts: Scripts::new(scripts),
+            gathers: Vec::new(),
             dirty_links: Vec::new(),
             dirty_clients: Vec::new(),
             again_clients: Vec::new(),
