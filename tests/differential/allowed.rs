@@ -51,11 +51,20 @@ pub(crate) const ALLOWED: &[Allowed] = &[
             "hvals",
             "keys",
             "spop",
-            "command",
             "pubsub channels",
         ],
         rule: Rule::Unordered,
         reason: "the order of a hash table comes from a seed that every process draws for itself",
+    },
+    Allowed {
+        commands: &["dump"],
+        rule: Rule::SameType,
+        reason: "holds the elements of a hash table in their order",
+    },
+    Allowed {
+        commands: &["function list"],
+        rule: Rule::SameType,
+        reason: "the functions of a library stand in the order of a hash table",
     },
     Allowed {
         commands: &["hgetall", "config get"],

@@ -119,7 +119,8 @@ pub(crate) fn command(random: &mut Random) -> Words {
         let family = &FAMILIES[random.below(FAMILIES.len())];
         let template = random.pick(family);
         let mut words = fill(random, template);
-        if random.chance(3) {
+        // With an argument less SPOP draws at random, and the two sides go different ways; COMMAND lists them all.
+        if random.chance(3) && words[0] != b"SPOP" && words[0] != b"COMMAND" {
             match random.below(4) {
                 0 => words.truncate(words.len().max(2) - 1),
                 1 => words.push(b"extra".to_vec()),

@@ -1,7 +1,8 @@
 //! Random programs on a plain server and on the ambassador before a group: every reply has to be the same bytes.
 //!
 //! `AMBASSADOR_FUZZ_SECONDS` is how long each of the three servers is compared, `AMBASSADOR_FUZZ_SEED` brings back
-//! the program that a failure names, `AMBASSADOR_FUZZ_KEEP_GOING=1` goes on after one. What is found is made small, and is kept below `regressions/`.
+//! the program that a failure names, `AMBASSADOR_FUZZ_KEEP_GOING=1` goes on after one. What is found is made small,
+//! and is kept below `regressions/`; below `open/` is what differs today, which the generator avoids.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -88,6 +89,12 @@ fn compare(flavor: Flavor) {
         "{flavor}: {programs} programs, {commands} commands, {:?}",
         begun.elapsed()
     );
+    assert!(
+        found.is_empty(),
+        "{} differences\n\n{}",
+        found.len(),
+        found.concat()
+    );
 }
 
 #[test]
@@ -105,22 +112,47 @@ fn valkey_8_and_the_ambassador_over_it_say_the_same() {
     compare(Flavor::Valkey8);
 }
 
-#[test]
-fn what_differed_once_is_the_same_now() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential/regressions");
-    let mut files: Vec<_> = fs::read_dir(folder)
+/// The programs of a folder by name.
+fn kept(folder: &str) -> Vec<(String, Program)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/differential")
+        .join(folder);
+    let mut programs: Vec<_> = fs::read_dir(folder)
         .expect("the folder is there")
-        .map(|entry| entry.expect("it can be listed").path())
+        .map(|entry| {
+            let path = entry.expect("it can be listed").path();
+            let name = path.display().to_string();
+            let text = fs::read_to_string(path).expect("a program can be read");
+            let program = Program::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, program)
+        })
         .collect();
-    files.sort();
-    assert!(!files.is_empty());
+    programs.sort_by(|one, other| one.0.cmp(&other.0));
+    programs
+}
+
+#[test]
+#[ignore = "says which of the differences in open/ are gone, so that they can be moved to regressions/"]
+fn what_is_open() {
     for flavor in Flavor::ALL {
         let mut sides = Sides::start(flavor);
-        for file in &files {
-            let name = file.display();
-            let text = fs::read_to_string(file).expect("a regression can be read");
-            let program = Program::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            if let Err(difference) = sides.pair.run(&program) {
+        for (name, program) in kept("open") {
+            match sides.pair.run(&program) {
+                Ok(()) => println!("{flavor}: {name}: the same"),
+                Err(difference) => println!("{flavor}: {name}: {difference}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_differed_once_is_the_same_now() {
+    let programs = kept("regressions");
+    assert!(!programs.is_empty());
+    for flavor in Flavor::ALL {
+        let mut sides = Sides::start(flavor);
+        for (name, program) in &programs {
+            if let Err(difference) = sides.pair.run(program) {
                 panic!("{flavor}: {name}\n{program}\n{difference}");
             }
         }
