@@ -26,7 +26,7 @@ const LISTS: &str = "
     LRANGE {l} {i} {i} | LRANGE {l} 0 -1 | LTRIM {l} {i} {i} | LREM {l} {i} {v}
     LINSERT {l} BEFORE {v} {v} | LPOS {l} {v} | LPOS {l} {v} RANK {i} COUNT 0 | LMOVE {l} {l} LEFT RIGHT
     RPOPLPUSH {l} {l} | LMPOP 2 {l} {l} LEFT COUNT 2 | SORT {l} ALPHA | SORT {l}
-    SORT_RO {l} ALPHA DESC LIMIT 0 3 | SORT {l} ALPHA STORE {l} | SORT {l} BY nosort GET # GET s*";
+    SORT_RO {l} ALPHA DESC LIMIT 0 3 | SORT {l} ALPHA STORE {l} | SORT {l} ALPHA GET # GET s*";
 
 const HASHES: &str = "
     HSET {h} {f} {v} | HSET {h} {f} {n} {f} {v} | HSETNX {h} {f} {v} | HGET {h} {f} | HMGET {h} {f} {f}

@@ -10,7 +10,7 @@ const SCRIPTS: &[&str] = &[
     "return redis.call('SET', KEYS[1], ARGV[1])",
     "return redis.call('GET', KEYS[1])",
     "return {1, 'two', {3, false}, redis.status_reply('FINE')}",
-    "redis.setresp(3) return redis.call('HGETALL', KEYS[1])",
+    "redis.setresp(3) return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')",
     "return redis.pcall('INCR', KEYS[1])",
     "return redis.call('INCR', KEYS[1])",
     "return redis.error_reply('MY error')",
@@ -117,7 +117,10 @@ fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec
         } else {
             command(random)
         };
-        commands.push(words_of_it);
+        // The client's name in a transaction: see open/name-in-a-transaction.txt.
+        if words_of_it[..1] != [b"CLIENT".to_vec()] {
+            commands.push(words_of_it);
+        }
     }
     commands.push(words(if random.chance(85) { "EXEC" } else { "DISCARD" }));
     if random.chance(50) {
@@ -137,7 +140,8 @@ fn scripts(random: &mut Random) -> Vec<Words> {
     (0..=random.below(4))
         .map(|_| {
             let script = random.pick(SCRIPTS).as_bytes().to_vec();
-            let mut rest = fill(random, "1 {s} {v}");
+            let rest = random.pick(&["1 {s} {v}", "1 {s} {v}", "1 {k} {v}", "1 {z} {v}", "0"]);
+            let mut rest = fill(random, rest);
             let mut words = match random.below(10) {
                 0..5 => vec![b"EVAL".to_vec(), script],
                 // A script of its own: see open/eval-ro-leaves-no-script.txt.
@@ -231,8 +235,7 @@ fn session(random: &mut Random, number: usize, steps: &mut Vec<Step>) {
         &["CLIENT REPLY OFF", "SET s1 silent", "GET s1", "CLIENT REPLY ON"],
         &["CLIENT REPLY SKIP", "SET s1 skipped", "GET s1"],
         &["CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "GET s1", "GET s2"],
-        // CLIENT NO-TOUCH and NO-EVICT: see open/.
-        &["CLIENT SETINFO lib-name x"],
+        // CLIENT SETINFO, NO-TOUCH and NO-EVICT: see open/.
         &["CLIENT NOSUCH", "CLIENT REPLY MAYBE", "CLIENT"],
         &["READONLY", "READWRITE", "ASKING"],
         &["EXEC", "DISCARD", "UNWATCH"],

@@ -60,6 +60,20 @@ fn variable(name: &str) -> Option<u64> {
     )
 }
 
+/// Says which program ran when the harness itself fails, as it does when a server ends.
+struct Running<'a>(u64, &'a Program);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "AMBASSADOR_FUZZ_SEED={} or the program before it:\n{}",
+                self.0, self.1
+            );
+        }
+    }
+}
+
 fn compare(flavor: Flavor) {
     let mut sides = Sides::start(flavor);
     let given = variable("AMBASSADOR_FUZZ_SEED");
@@ -70,6 +84,7 @@ fn compare(flavor: Flavor) {
     let (mut programs, mut commands, mut found) = (0_u64, 0, Vec::new());
     while programs == 0 || (given.is_none() && begun.elapsed() < time) {
         let program = generator::program(seed);
+        let _shown = Running(seed, &program);
         if let Err(difference) = sides.pair.run(&program) {
             let (small, difference) = shrink::shrink(&mut sides.pair, &program, difference);
             found.push(format!(
