@@ -33,8 +33,8 @@ const SECONDS: u64 = 25;
 struct Sides {
     pair: Pair,
     ambassador: Ambassador,
-    _plain: Server,
-    _group: Group,
+    plain: Server,
+    group: Group,
 }
 
 impl Sides {
@@ -46,8 +46,25 @@ impl Sides {
         Self {
             pair: Pair::new(plain.port(), ambassador.port(), &nodes),
             ambassador,
-            _plain: plain,
-            _group: group,
+            plain,
+            group,
+        }
+    }
+}
+
+impl Drop for Sides {
+    fn drop(&mut self) {
+        for server in self
+            .group
+            .nodes()
+            .chain([&self.plain])
+            .filter(|_| std::thread::panicking())
+        {
+            // A server that ended says why.
+            let log = server.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("--- {} ---\n{}", server.address(), tail.join("\n"));
         }
     }
 }

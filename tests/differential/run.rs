@@ -129,7 +129,12 @@ impl Pair {
 
     fn reset(&mut self) {
         let mut client = connect(self.other_port, true);
-        for command in [&["FLUSHALL"][..], &["FUNCTION", "FLUSH"], &["SCRIPT", "FLUSH"]] {
+        // Not FUNCTION FLUSH: Redis 8.0 crashes on it once in some hundred times.
+        for command in [
+            &["FLUSHALL"][..],
+            &["FUNCTION", "DELETE", "lib"],
+            &["SCRIPT", "FLUSH"],
+        ] {
             self.plain.ask(command);
             client.ask(command);
         }
