@@ -88,7 +88,7 @@ const GENERIC: &str = "
     COMMAND GETKEYS GET {k} | TIME | NOSUCH {k} {v} | GET | SET {s} | OBJECT NOSUCH {k}
     CONFIG GET maxmemory | CONFIG NOSUCH | ACL WHOAMI | ACL CAT nosuch | SORT {k} BY x* LIMIT 0 1 GET
     MEMORY USAGE {k} | LOLWUT VERSION x | PUBLISH news {v} | PUBSUB NUMSUB news | PUBSUB NUMPAT
-    SCRIPT EXISTS ffff | CLIENT GETNAME | CLIENT ID | SHUTDOWN NOSUCH | FUNCTION LIST";
+    SCRIPT EXISTS ffff | CLIENT ID | SHUTDOWN NOSUCH | FUNCTION LIST";
 
 /// Every family of commands, a template in each.
 static FAMILIES: LazyLock<Vec<Vec<&str>>> = LazyLock::new(|| {

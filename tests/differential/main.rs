@@ -60,11 +60,11 @@ impl Drop for Sides {
             .chain([&self.plain])
             .filter(|_| std::thread::panicking())
         {
-            // A server that ended says why.
+            // A server that crashed says where.
             let log = server.log();
-            let lines: Vec<&str> = log.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(60)..];
-            eprintln!("--- {} ---\n{}", server.address(), tail.join("\n"));
+            if let Some(at) = log.find("BUG REPORT START") {
+                eprintln!("--- {} ---\n{}", server.address(), &log[at..]);
+            }
         }
     }
 }
