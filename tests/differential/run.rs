@@ -49,7 +49,7 @@ struct Connection {
 }
 
 /// Users that programs may become, made once on every server: name, password and rules.
-const USERS: [(&str, &[&str]); 3] = [
+const USERS: [(&str, &[&str]); 4] = [
     (
         "reader",
         &[
@@ -75,7 +75,9 @@ const USERS: [(&str, &[&str]); 3] = [
             "-@dangerous",
         ],
     ),
-    ("nobody", &["on", ">nobodypass", "~*"]),
+    ("nobody", &["on", ">nobodypass", "~*", "+@connection"]),
+    // Only in `open/`: what the ambassador answers itself it answers to users without the right to ask, too.
+    ("stranger", &["on", ">strangerpass", "~*"]),
 ];
 
 impl Pair {
@@ -127,7 +129,12 @@ impl Pair {
 
     fn reset(&mut self) {
         let mut client = connect(self.other_port, true);
-        for command in [&["FLUSHALL"][..], &["FUNCTION", "FLUSH"], &["SCRIPT", "FLUSH"]] {
+        // Not FUNCTION FLUSH: Redis 8.0 crashes on it once in some hundred times.
+        for command in [
+            &["FLUSHALL"][..],
+            &["FUNCTION", "DELETE", "lib"],
+            &["SCRIPT", "FLUSH"],
+        ] {
             self.plain.ask(command);
             client.ask(command);
         }
@@ -217,7 +224,11 @@ impl Pair {
             let all = !connection.one_to_one
                 || connection.plain.closed
                 || replies(&expected[sender]) >= connection.owed.len();
-            is_blocked = !all && blocked(&mut self.plain) > 0;
+            // FLUSHDB blocks its client for a moment too (Redis 8), which is no reason to go on without its reply.
+            let next = connection.owed.get(replies(&expected[sender]));
+            is_blocked = !all
+                && next.is_some_and(|words| class(words) == Some(Class::Blocking))
+                && blocked(&mut self.plain) > 0;
             if (whole && (all || is_blocked)) || Instant::now() > end {
                 break;
             }
@@ -230,12 +241,10 @@ impl Pair {
         }
         connections[sender].one_to_one = true;
         if is_blocked {
-            let wanted = blocked(&mut self.plain);
-            while blocked(&mut self.nodes[0]) != wanted {
+            // Asked again each time: a short time-out may end meanwhile, on one side first.
+            while blocked(&mut self.nodes[0]) != blocked(&mut self.plain) {
                 if Instant::now() > end {
-                    return Err(format!(
-                        "{wanted} clients are blocked on a plain server, not as many here"
-                    ));
+                    return Err("not as many clients are blocked as on a plain server".to_owned());
                 }
                 thread::yield_now();
             }
@@ -245,7 +254,8 @@ impl Pair {
 
     fn wait_unblocked(&mut self, connections: &mut [Connection]) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
-        while blocked(&mut self.plain) > 0 && Instant::now() < end {
+        // The master is asked too: a server that has nothing to do looks at its time-outs ten times a second only.
+        while blocked(&mut self.plain) + blocked(&mut self.nodes[0]) > 0 && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
         self.settle(connections, 0, 0)
@@ -313,6 +323,10 @@ impl Connection {
                 return Err("a plain server closes, the ambassador does not".to_owned());
             }
         }
+        // The end of a blocking command may come on this side first.
+        if !self.owed.is_empty() {
+            return Ok(());
+        }
         match self.other.next_frame() {
             Some(more) => Err(format!("the ambassador says more: {}", show(&more))),
             None => Ok(()),
@@ -327,7 +341,9 @@ impl Connection {
             .unwrap_or_default();
         if reply == b"+QUEUED\r\n" {
             self.queued.push(words);
-        } else if matches!(name.as_slice(), b"exec" | b"discard" | b"reset" | b"multi") {
+        } else if matches!(name.as_slice(), b"exec" | b"discard" | b"reset")
+            || name == b"multi" && reply == b"+OK\r\n"
+        {
             self.queued.clear();
         }
     }

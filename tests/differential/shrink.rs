@@ -6,7 +6,7 @@ use crate::program::{Program, Step};
 use crate::run::{Difference, Pair};
 
 /// How long smaller programs are tried: one that shows a reply that does not come takes long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The smallest program found that still shows a difference, and that difference.
 pub(crate) fn shrink(pair: &mut Pair, program: &Program, first: Difference) -> (Program, Difference) {

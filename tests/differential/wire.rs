@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::program::Words;
 
 /// How long a reply may take on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection and what came on it.
 pub(crate) struct Wire {
@@ -56,7 +56,7 @@ impl Wire {
 
     /// Takes what has come; false when nothing had.
     pub(crate) fn pull(&mut self) -> bool {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
             Ok(0) => self.closed = true,
             Ok(count) => {
