@@ -274,6 +274,10 @@ impl Worker {
             return bytes.len();
         };
         let (position, passage) = (client.scanner.position(), client.scanner.passage());
+        let beginning = client.scanner.partial().map(|request| Request {
+            argc: if request.second.is_empty() { 1 } else { 2 },
+            ..request.clone()
+        });
         let link = match &client.mode {
             Mode::Leased(lease) => Ok(lease.link),
             _ => self.lease(key, |_| ()),
@@ -292,6 +296,15 @@ impl Worker {
                 return bytes.len();
             }
         };
+        if let Some(request) = beginning
+            && self.script_on_lease(key, verdict, &request, bytes).is_some()
+        {
+            // A script goes before it.
+            if let Some(client) = self.clients.get_mut(key) {
+                client.scanner.reset();
+            }
+            return 0;
+        }
         if let Some(found) = self.links.get(link) {
             self.stats.node(found.node).commands[verdict.class.index()].add(1);
         }

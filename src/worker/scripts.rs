@@ -19,8 +19,11 @@ use crate::topology::NodeId;
 /// A node that is so many bytes behind is told nothing beyond what clients ask of it.
 const OWN_BACKLOG: usize = 4 * 1024 * 1024;
 
-/// What a server says that lacks a script, on its own and not from within one.
-const NO_SCRIPT: &[u8] = b"-NOSCRIPT No matching script. Please use EVAL.\r\n";
+/// What a server says that lacks a script, on its own and not from within one: Redis, Valkey.
+const NO_SCRIPT: [&[u8]; 2] = [
+    b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
+    b"-NOSCRIPT No matching script.\r\n",
+];
 
 impl Worker {
     /// A request about scripts, on shared links.
@@ -243,7 +246,7 @@ impl Worker {
     /// The script whose absence a node's error speaks of, when it is known and the request may be sent again: no
     /// script ran then, so nothing was written.
     pub(super) fn missing_script(&mut self, key: LinkKey, error: &[u8]) -> Option<Sha> {
-        if error != NO_SCRIPT {
+        if !NO_SCRIPT.contains(&error) {
             return None;
         }
         let (first, log) = self.links.get(key)?.first()?;
