@@ -15,8 +15,10 @@ mod lease;
 mod link;
 mod links;
 mod mailbox;
+mod mend;
 mod owed;
 mod profile;
+mod redirect;
 mod replies;
 mod requests;
 mod route;
@@ -25,6 +27,7 @@ mod slots;
 mod socket;
 mod special;
 mod sweep;
+mod targets;
 mod texts;
 mod tunnel;
 mod turn;
@@ -48,6 +51,7 @@ pub fn spawn(
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
+    targets::enroll(&waker);
     let stats = Arc::new(WorkerStats::default());
     let (sender, mail) = mpsc::channel();
     let inbox = Inbox { mail, hints };

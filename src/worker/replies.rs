@@ -99,7 +99,7 @@ impl Worker {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
         if sent.kind == Kind::Own {
-            return;
+            return self.own_answered(sent.client, bytes);
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
