@@ -1,7 +1,7 @@
 # The front doors of this project; `make` alone lists them. What a door needs and the machine lacks is installed.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit table clients image bench generate servers cargo
+.PHONY: help run test lint unit table clients image bench golden generate servers cargo
 
 # A cargo that rustup has just installed is not on every shell's PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -41,6 +41,10 @@ bench: cargo ## beside other proxies, interleaved; writes benches/RESULTS.md (AR
 	@scripts/install-servers
 	@scripts/install-peers
 	@cargo bench --locked --bench compare -- $(ARGS)
+
+golden: ## tests/golden/commands.txt, from the table and the servers' COMMAND
+	@scripts/install-servers
+	@AMBASSADOR_REWRITE_GOLDEN=1 cargo test --locked --quiet --test golden
 
 generate: ## config/commands.toml, from the servers' COMMAND and config/judgement.toml
 	@scripts/install-packages python3=python3

@@ -6,6 +6,7 @@
 mod dangerous;
 mod embedded;
 mod explain;
+mod handling;
 mod names;
 mod overrides;
 mod server;
@@ -13,8 +14,9 @@ mod specs;
 mod table;
 
 pub use explain::Explanation;
+pub use handling::{ClientHandling, Handling};
 pub use overrides::{CommandOverride, OverrideError};
-pub use table::{Command, Handling, Layer, Table};
+pub use table::{Command, Layer, Table};
 
 /// What a command is to the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -182,6 +182,8 @@ pub struct WorkerStats {
     pub limits: [Tally; Limit::ALL.len()],
     /// Reads sent again to another node.
     pub reads_retried: Tally,
+    /// Iterations (SCAN and its kin) begun anew because the node they were on is gone.
+    pub scans_restarted: Tally,
     /// Writes whose fate is unknown.
     pub in_doubt: Tally,
     /// Commands whose class a READONLY reply corrected.

@@ -45,6 +45,9 @@ pub struct Node {
     pub role: Role,
     /// Share of reads relative to the others.
     pub weight: u32,
+    /// What the cursors of its iterations carry to name it; `None` while its run is not known, and when another
+    /// node of the group goes by the same tag.
+    pub tag: Option<u16>,
     /// The gate: reachable and, for a replica, in sync. Only usable nodes get commands.
     pub usable: bool,
     /// Why it is not usable; empty when it is.

@@ -6,11 +6,15 @@
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
 mod client;
+mod client_commands;
 mod clients;
+mod cursor;
 mod dispatch;
+mod edit;
 mod failure;
 mod flush;
 mod handshake;
+mod iterate;
 mod lease;
 mod link;
 mod links;
@@ -18,6 +22,7 @@ mod mailbox;
 mod mend;
 mod owed;
 mod profile;
+mod read_form;
 mod redirect;
 mod replies;
 mod requests;

@@ -192,7 +192,7 @@ fn explain_says_class_target_keys_and_why() {
         "allow_dangerous = true\n[reads]\npolicy = \"any\"\n[commands]\n\"my.get\" = { class = \"read\", keys = [2, 2, 1] }\n",
     );
     // arguments, what is printed
-    let cases: [(&[&str], &[&str]); 7] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (
             &["GET", "foo"],
             &[
@@ -225,7 +225,34 @@ fn explain_says_class_target_keys_and_why() {
                 "layer    none",
             ],
         ),
-        (&["shutdown"], &["class    refused", "target   none: an error"]),
+        (
+            &["shutdown"],
+            &[
+                "class    refused",
+                "target   none: an error",
+                "instead  stop the server where it runs",
+            ],
+        ),
+        (
+            &["HSCAN", "h", "0"],
+            &[
+                "class    read",
+                "target   the node that the cursor names",
+                "handling cursor",
+            ],
+        ),
+        (
+            &["SORT", "list"],
+            &[
+                "class    read",
+                "target   a replica; the master only when no replica is usable",
+                "why      writes only with STORE; without it SORT_RO is the same; this request is sent as SORT_RO",
+            ],
+        ),
+        (
+            &["SORT", "list", "STORE", "sorted"],
+            &["class    write", "target   the master", "handling read-form"],
+        ),
         (
             &["--config", &path, "MY.GET", "--x", "key"],
             &[

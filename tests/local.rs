@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use support::{Client, PATIENCE, Reply, eventually, free_port, wait_until};
+use support::{Client, Flavor, PATIENCE, Reply, eventually, free_port, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_redis-ambassador");
 
@@ -285,6 +285,7 @@ impl Local {
         let output = File::create(log.path().join("output")).expect("the log can be made");
         let mut command = Command::new(BINARY);
         command
+            .env("PATH", path_with_a_server(log.path()))
             .arg("local")
             .args(args)
             .current_dir(directory.path())
@@ -422,4 +423,20 @@ impl Drop for Local {
 
 fn private_dir() -> TempDir {
     TempDir::with_prefix("ambassador-test-").expect("a temporary directory can be made")
+}
+
+/// `PATH` with a `redis-server` in front: a machine that only runs the tests may have none installed.
+fn path_with_a_server(directory: &Path) -> std::ffi::OsString {
+    let programs = directory.join("programs");
+    fs::create_dir(&programs).expect("a directory can be made");
+    let (server, program) = (Flavor::Redis7.program("server"), programs.join("redis-server"));
+    fs::write(
+        &program,
+        format!("#!/bin/sh\nexec '{}' \"$@\"\n", server.display()),
+    )
+    .expect("a script can be written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&others)))
+        .expect("directories without a colon")
 }

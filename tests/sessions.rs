@@ -168,3 +168,47 @@ fn every_kind_of_command_in_one_write() {
         }
     });
 }
+
+#[test]
+fn a_password_that_was_changed_is_refused_and_the_new_one_taken_at_once() {
+    each(|group, ambassador| {
+        let plain = Server::start(group.master.flavor(), &[]);
+        let set = |password: &str| {
+            for server in group.nodes().chain([&plain]) {
+                server.command(&[
+                    "ACL", "SETUSER", "app", "reset", "on", password, "~*", "&*", "+@all",
+                ]);
+            }
+        };
+        set(">old");
+        let mut first = ambassador.client();
+        assert_eq!(first.command(&["AUTH", "app", "old"]), Reply::ok());
+        assert_eq!(first.command(&["SET", "a", "1"]), Reply::ok());
+        set(">new");
+        for version in ["2", "3"] {
+            let (mut ours, mut theirs) = (ambassador.client(), plain.client());
+            for words in [
+                &["AUTH", "app", "old"][..],
+                &["HELLO", version, "AUTH", "app", "old"],
+                &["AUTH", "nobody", "old"],
+                &["AUTH", "app"],
+                &["ACL", "WHOAMI"],
+                &["AUTH", "app", "new"],
+                &["ACL", "WHOAMI"],
+                &["AUTH", "app", "old"],
+                &["ACL", "WHOAMI"],
+                &["AUTH", "app", "new"],
+                &["SET", "a", "2"],
+            ] {
+                ours.command(words);
+                theirs.command(words);
+                assert_eq!(
+                    String::from_utf8_lossy(ours.last_bytes()),
+                    String::from_utf8_lossy(theirs.last_bytes()),
+                    "{words:?}"
+                );
+            }
+            in_step(&mut ours);
+        }
+    });
+}

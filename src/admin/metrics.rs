@@ -149,6 +149,12 @@ impl Everything {
             self.sum(|s| s.reads_retried.read()),
         )?;
         writer.counter(
+            "scans_restarted",
+            "Iterations (SCAN and its kin) begun anew on another node, because theirs was gone",
+            None,
+            self.sum(|s| s.scans_restarted.read()),
+        )?;
+        writer.counter(
             "writes_in_doubt",
             "Writes sent to a node that was lost before it replied",
             None,

@@ -43,6 +43,7 @@ mod tests {
             address: None,
             role,
             weight: 100,
+            tag: None,
             usable,
             reason: if usable {
                 String::new()

@@ -20,7 +20,7 @@ pub(super) fn explain(request: &[String], resolved: &Resolved) -> Result<String,
         .map_err(|error| error.to_string())?;
     let arguments: Vec<&str> = request.iter().map(String::as_str).collect();
     let mut explanation = table.explain(&arguments);
-    if explanation.class == Class::Read {
+    if explanation.target == Class::Read.target() {
         explanation.target = read_target(settings.reads.policy);
     }
     let mut text = explanation.to_string();

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::handling::Handling;
 use super::specs::KeySpec;
-use super::table::{Access, Command, Handling, Known, Layer, Table};
+use super::table::{Access, Command, Known, Layer, Table};
 use super::{Class, KeyRange};
 
 const TEXT: &str = include_str!("../../config/commands.toml");
@@ -31,12 +32,18 @@ struct WrittenCommand {
     class: String,
     #[serde(default)]
     flags: Vec<String>,
+    #[serde(default)]
+    arity: i32,
     keys: Option<[i32; 3]>,
     #[serde(default)]
     specs: Vec<String>,
     #[serde(default)]
     cursor: u8,
-    blocking_option: Option<String>,
+    handling: Option<String>,
+    read_form: Option<String>,
+    #[serde(default)]
+    writes_with: Vec<String>,
+    instead: Option<String>,
     why: Option<String>,
 }
 
@@ -56,10 +63,14 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
     let WrittenCommand {
         class,
         flags,
+        arity,
         keys,
         specs,
         cursor,
-        blocking_option,
+        handling,
+        read_form,
+        writes_with,
+        instead,
         why,
     } = written;
     let class = Class::from_name(&class).ok_or_else(|| format!("{name}: no class {class}"))?;
@@ -67,11 +78,8 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
     let keys = keys
         .map(|[first, last, step]| KeyRange { first, last, step })
         .unwrap_or_default();
-    let handling = match blocking_option.as_deref() {
-        None => handling(&name, class),
-        Some("BLOCK") => Handling::BlockOption,
-        Some(option) => return Err(format!("{name}: the option {option} is not known")),
-    };
+    let handling = handling.as_deref().unwrap_or("forward");
+    let handling = Handling::from_name(handling).ok_or_else(|| format!("{name}: no handling {handling}"))?;
     let specs: Result<Vec<KeySpec>, String> = specs
         .iter()
         .filter_map(|spec| KeySpec::parse(spec).transpose())
@@ -88,9 +96,13 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
     let command = Command {
         name,
         class,
+        arity,
         keys,
         cursor,
         handling,
+        read_form,
+        writes_with,
+        instead,
         why,
     };
     Ok(Known {
@@ -99,28 +111,6 @@ fn known(name: String, written: WrittenCommand) -> Result<Known, String> {
         access,
         specs: specs?,
     })
-}
-
-/// What the code does for a command by its name. Each of these has code of its own, so the name stands in the code;
-/// a judgement that gives such a command another class (`client|pause`) means that it is forwarded.
-fn handling(name: &str, class: Class) -> Handling {
-    match (class, name) {
-        (Class::Session, "select") => Handling::Select,
-        (Class::Session, "auth") => Handling::Auth,
-        (Class::Session, "hello") => Handling::Hello,
-        (Class::Session, "reset") => Handling::Reset,
-        (Class::Session, "quit") => Handling::Quit,
-        (Class::Session, "readonly" | "readwrite" | "asking") => Handling::Cluster,
-        (Class::Session, "client") => Handling::Client,
-        (Class::Session, name) if name.starts_with("client|") => Handling::Client,
-        (Class::Transaction, "multi") => Handling::Multi,
-        (Class::Transaction, "exec") => Handling::Exec,
-        (Class::Transaction, "discard") => Handling::Discard,
-        (Class::Transaction, "watch") => Handling::Watch,
-        (Class::Transaction, "unwatch") => Handling::Unwatch,
-        (Class::Blocking, "wait" | "waitaof") => Handling::Wait,
-        _ => Handling::Forward,
-    }
 }
 
 #[cfg(test)]
@@ -153,9 +143,9 @@ mod tests {
                 .contains("reads")
         );
         assert!(
-            table("\"get\" = { class = \"read\", blocking_option = \"WAIT\" }")
+            table("\"get\" = { class = \"read\", handling = \"waits\" }")
                 .unwrap_err()
-                .contains("WAIT")
+                .contains("waits")
         );
     }
 }

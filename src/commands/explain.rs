@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::table::{Known, Layer, Table};
+use super::handling::{ClientHandling, Handling};
+use super::table::{Command, Known, Layer, Table};
 use super::{Class, KeyRange};
 
 /// What the table makes of one request.
@@ -18,6 +19,10 @@ pub struct Explanation {
     pub keys: Vec<String>,
     /// Why the class is what it is.
     pub why: String,
+    /// What the ambassador does beyond sending it there.
+    pub handling: Handling,
+    /// For a refused command: what to do instead.
+    pub instead: Option<String>,
     /// The layer that says so; `None` when no layer knows the command.
     pub layer: Option<Layer>,
 }
@@ -34,6 +39,8 @@ impl Table {
                 target: Class::Master.target(),
                 keys: Vec::new(),
                 why: "no layer of the table knows it, so it may write".to_owned(),
+                handling: Handling::Forward,
+                instead: None,
                 layer: None,
             };
         };
@@ -42,17 +49,30 @@ impl Table {
         let why = if class == command.class {
             command.why.clone()
         } else {
-            format!("{}; with the option BLOCK it may wait", command.why)
+            let way = match command.handling {
+                Handling::BlockOption => "with the option BLOCK it may wait".to_owned(),
+                _ => format!(
+                    "this request is sent as {}",
+                    command.read_form.as_deref().unwrap_or("a read").to_uppercase()
+                ),
+            };
+            format!("{}; {way}", command.why)
         };
         Explanation {
             name: command.name.clone(),
             class,
-            target: class.target(),
+            target: if class == command.class {
+                command.target()
+            } else {
+                class.target()
+            },
             keys: known
                 .key_positions(arguments)
                 .map(|position| arguments[position].to_owned())
                 .collect(),
             why,
+            handling: command.handling,
+            instead: command.instead.clone().filter(|_| class == Class::Refused),
             layer: Some(known.layer),
         }
     }
@@ -84,9 +104,41 @@ impl fmt::Display for Explanation {
         writeln!(f, "command  {}", self.name)?;
         writeln!(f, "class    {}", self.class.name())?;
         writeln!(f, "target   {}", self.target)?;
+        if self.handling != Handling::Forward {
+            writeln!(f, "handling {}", self.handling.name())?;
+        }
         writeln!(f, "keys     {keys}")?;
         writeln!(f, "why      {}", self.why)?;
+        if let Some(instead) = &self.instead {
+            writeln!(f, "instead  {instead}")?;
+        }
         writeln!(f, "layer    {}", self.layer.map_or("none", Layer::name))
+    }
+}
+
+impl Command {
+    /// Where requests of this command go, in words: its class's target, unless its handling says another.
+    pub fn target(&self) -> &'static str {
+        match (self.class, self.handling) {
+            (Class::Refused, _) => self.class.target(),
+            (Class::Read, Handling::Cursor) => {
+                "the node that the cursor names; a new iteration goes where reads go"
+            }
+            (Class::Write, Handling::ReadForm) => {
+                "the master; in its read-only form, when it only reads, where reads go"
+            }
+            (_, Handling::ScriptLoad | Handling::ScriptFlush) => {
+                "every node; the master's reply is the answer"
+            }
+            (_, Handling::Kill) => "every node; OK if any of them says so",
+            (Class::Session, Handling::Client(ClientHandling::Other)) | (_, Handling::Cluster) => {
+                "the master, which answers it in its own words"
+            }
+            (Class::Session, Handling::Client(ClientHandling::Tracking | ClientHandling::Caching)) => {
+                "the master, on an own connection from then on"
+            }
+            _ => self.class.target(),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::dangerous::takes_connection;
+use super::handling::Handling;
 use super::names::MAX_NAME;
-use super::table::{Access, Command, Handling, Known, Layer, Table};
+use super::table::{Access, Command, Known, Layer, Table};
 use super::{Class, KeyRange};
 
 /// A change to the command table that the user asked for.
@@ -82,9 +83,13 @@ impl Table {
         let command = Command {
             name,
             class,
+            arity: 0,
             keys: change.keys.unwrap_or_default(),
             cursor: 0,
             handling: Handling::Forward,
+            read_form: None,
+            writes_with: Vec::new(),
+            instead: None,
             why: "named in the configuration".to_owned(),
         };
         self.put(Known {
@@ -143,11 +148,19 @@ fn check_change(command: &Command, class: Class) -> Result<(), String> {
             command.name.to_uppercase()
         ));
     }
-    let own = !matches!(command.handling, Handling::Forward | Handling::BlockOption)
-        || matches!(
-            command.class,
-            Class::Blocking | Class::Transaction | Class::Pubsub | Class::Stream | Class::Session
-        );
+    let own = !matches!(
+        command.handling,
+        Handling::Forward
+            | Handling::BlockOption
+            | Handling::Cursor
+            | Handling::ReadForm
+            | Handling::Eval
+            | Handling::EvalSha
+            | Handling::FunctionRead
+    ) || matches!(
+        command.class,
+        Class::Blocking | Class::Transaction | Class::Pubsub | Class::Stream | Class::Session
+    );
     if own && class != Class::Refused {
         return Err(format!(
             "expected refused or nothing: {} is {} and the ambassador handles its connection",

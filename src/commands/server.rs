@@ -2,7 +2,8 @@
 
 use redis_protocol::resp2::types::OwnedFrame;
 
-use super::table::{Access, Command, Handling, Known, Layer, Table};
+use super::handling::Handling;
+use super::table::{Access, Command, Known, Layer, Table};
 use super::{Class, KeyRange};
 
 /// A `COMMAND` entry's subcommands stand at this index (since Redis 7.0).
@@ -22,6 +23,7 @@ impl Table {
         let OwnedFrame::Array(entries) = reply else {
             return table;
         };
+        let mut named = std::collections::HashSet::new();
         for fields in entries.iter().filter_map(array) {
             let Some(container) = Said::read(fields) else {
                 continue;
@@ -29,16 +31,41 @@ impl Table {
             if container.name.contains('|') {
                 continue;
             }
+            named.insert(container.name.clone());
             let prefix = format!("{}|", container.name);
             merge(&mut table, container);
             let subcommands = fields.get(SUBCOMMANDS).and_then(array).unwrap_or_default();
             for said in subcommands.iter().filter_map(array).filter_map(Said::read) {
                 if said.name.starts_with(&prefix) {
+                    named.insert(said.name.clone());
                     merge(&mut table, said);
                 }
             }
         }
+        table.forget_unknown(|name| named.contains(name));
         table
+    }
+
+    /// Nothing is done here for what the server does not know: it shall say so in its own words. That is a
+    /// subcommand where it lists the others, and the read-only form of a command that it lists.
+    fn forget_unknown(&mut self, knows: impl Fn(&str) -> bool) {
+        for entry in self.commands.values_mut() {
+            let command = &mut entry.known.command;
+            if command.read_form.as_deref().is_some_and(|form| !knows(form)) && knows(&command.name) {
+                command.read_form = None;
+                command.handling = Handling::Forward;
+            }
+            let lists = entry.subcommands.values().any(|known| knows(&known.command.name));
+            for known in entry.subcommands.values_mut() {
+                let command = &mut known.command;
+                if lists && !knows(&command.name) && command.handling != Handling::Forward {
+                    command.handling = Handling::Forward;
+                    command.class = Class::Master;
+                    "the master does not know it, and says so".clone_into(&mut command.why);
+                    known.layer = Layer::Server;
+                }
+            }
+        }
     }
 }
 
@@ -47,13 +74,14 @@ struct Said {
     name: String,
     access: Access,
     blocking: bool,
+    arity: i32,
     keys: KeyRange,
 }
 
 impl Said {
     /// Name, arity, flags, first key, last key, step, ...
     fn read(fields: &[OwnedFrame]) -> Option<Said> {
-        let [name, _arity, flags, first, last, step, ..] = fields else {
+        let [name, arity, flags, first, last, step, ..] = fields else {
             return None;
         };
         let name = std::str::from_utf8(text(name)?).ok()?.to_ascii_lowercase();
@@ -70,6 +98,7 @@ impl Said {
         let sane = keys.first > 0 && keys.step > 0 && (keys.last < 0 || keys.last >= keys.first);
         Some(Said {
             name,
+            arity: number(arity).unwrap_or(0),
             blocking: flags.iter().any(|flag| flag.eq_ignore_ascii_case(b"blocking")),
             access: Access::of(flags),
             keys: if sane { keys } else { KeyRange::default() },
@@ -94,14 +123,22 @@ fn merge(table: &mut Table, said: Said) {
         let (class, reason) = said.class();
         let why = format!("known from the master's own COMMAND: {reason}");
         let Said {
-            name, access, keys, ..
+            name,
+            access,
+            arity,
+            keys,
+            ..
         } = said;
         let command = Command {
             name,
             class,
+            arity,
             keys,
             cursor: 0,
             handling: Handling::Forward,
+            read_form: None,
+            writes_with: Vec::new(),
+            instead: None,
             why,
         };
         table.put(Known {

@@ -1,44 +1,9 @@
 //! The table itself: from a command's name (and subcommand) to what the router must know of it.
 
+use super::handling::Handling;
 use super::names::{MAX_NAME, Names};
 use super::specs::KeySpec;
 use super::{Class, KeyRange};
-
-/// How the ambassador treats a command beyond sending it to a node of its class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Handling {
-    /// Sent as it is.
-    #[default]
-    Forward,
-    /// SELECT.
-    Select,
-    /// AUTH.
-    Auth,
-    /// HELLO.
-    Hello,
-    /// RESET.
-    Reset,
-    /// QUIT.
-    Quit,
-    /// CLIENT and its subcommands.
-    Client,
-    /// READONLY, READWRITE, ASKING: state of a cluster connection.
-    Cluster,
-    /// MULTI.
-    Multi,
-    /// EXEC.
-    Exec,
-    /// DISCARD.
-    Discard,
-    /// WATCH.
-    Watch,
-    /// UNWATCH.
-    Unwatch,
-    /// WAIT, WAITAOF: count from the client's own writes.
-    Wait,
-    /// XREAD, XREADGROUP: wait only with the BLOCK option.
-    BlockOption,
-}
 
 /// What the table says of one command or subcommand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +12,20 @@ pub struct Command {
     pub name: String,
     /// Its class.
     pub class: Class,
+    /// The number of arguments with the name; negative: at least so many; 0: not known.
+    pub arity: i32,
     /// Where its keys are.
     pub keys: KeyRange,
     /// Index of the cursor argument for SCAN and its kin; 0 for all others.
     pub cursor: u8,
     /// What the ambassador does beyond forwarding.
     pub handling: Handling,
+    /// The name of the command that reads what this one reads and writes nothing, for [`Handling::ReadForm`].
+    pub read_form: Option<String>,
+    /// With one of these options (upper case) it writes; empty: with any. For [`Handling::ReadForm`].
+    pub writes_with: Vec<String>,
+    /// For a refused command: what to do instead.
+    pub instead: Option<String>,
     /// Where this entry comes from and why the class is what it is, in one sentence for people.
     pub why: String,
 }
@@ -61,8 +34,13 @@ impl Command {
     /// The class of one request: `arguments` are all of its arguments, the name first. Differs from the entry's
     /// class only for a command that waits when an option says so.
     pub fn class_of<'a>(&self, arguments: impl IntoIterator<Item = &'a [u8]>) -> Class {
-        if self.handling != Handling::BlockOption || self.class == Class::Refused {
-            return self.class;
+        match self.handling {
+            _ if self.class == Class::Refused => return self.class,
+            Handling::BlockOption => {}
+            Handling::ReadForm if self.class == Class::Write && self.only_reads(arguments) => {
+                return Class::Read;
+            }
+            _ => return self.class,
         }
         // What follows STREAMS are keys and ids, not options (t_stream.c, xreadCommand).
         let waits = arguments
@@ -71,6 +49,26 @@ impl Command {
             .take_while(|argument| !argument.eq_ignore_ascii_case(b"streams"))
             .any(|argument| argument.eq_ignore_ascii_case(b"block"));
         if waits { Class::Blocking } else { self.class }
+    }
+
+    /// Whether a request of a command with a read-only form writes nothing. A key of an option's name may make it
+    /// say no where yes would be right, never the other way round.
+    pub fn only_reads<'a>(&self, arguments: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let writes = |option: &[u8]| {
+            self.writes_with
+                .iter()
+                .any(|word| option.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        let mut count = 0;
+        let mut may_write = false;
+        for argument in arguments {
+            count += 1;
+            // Behind the name and the key.
+            may_write |= count > 2 && (self.writes_with.is_empty() || writes(argument));
+        }
+        // With too few arguments it is an error, which names the command.
+        let enough = self.arity < 0 && count >= self.arity.unsigned_abs();
+        enough && self.read_form.is_some() && !may_write
     }
 }
 
@@ -206,9 +204,13 @@ impl Table {
                 let command = Command {
                     name: container.to_owned(),
                     class: Class::Master,
+                    arity: 0,
                     keys: KeyRange::default(),
                     cursor: 0,
                     handling: Handling::Forward,
+                    read_form: None,
+                    writes_with: Vec::new(),
+                    instead: None,
                     why: "a subcommand that no layer knows: the master".to_owned(),
                 };
                 let of_container = Known {

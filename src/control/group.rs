@@ -51,6 +51,8 @@ struct Member {
     /// When a master listed it last; only discovered ones care.
     listed: Duration,
     address: Option<SocketAddr>,
+    /// `run_id`: one for each start of the server.
+    run_id: Option<String>,
     facts: Option<Facts>,
     failure: Option<Failure>,
     identity: Option<Arc<Identity>>,
@@ -123,6 +125,7 @@ impl Group {
             configured,
             listed: now,
             address: None,
+            run_id: None,
             facts: None,
             failure: None,
             identity: None,
@@ -135,7 +138,7 @@ impl Group {
             return;
         };
         match word {
-            Word::Reached(address) => member.address = Some(address),
+            Word::Reached(address, run_id) => (member.address, member.run_id) = (Some(address), run_id),
             Word::Identified(identity) => member.identity = Some(identity),
             Word::Failed(failure) => member.failure = Some(failure),
             Word::Heard(facts) => {
@@ -315,6 +318,7 @@ impl Group {
                     address: member.address,
                     role: member.role(),
                     weight: member.place.weight,
+                    tag: self.tag(member),
                     usable: verdict.is_ok(),
                     reason: verdict.err().unwrap_or_default(),
                 }
@@ -339,6 +343,16 @@ impl Group {
             greeting: self.greeting.clone(),
             table: Arc::clone(&self.table),
         })
+    }
+
+    /// What cursors carry to name a node: the beginning of its `run_id`, which is random. Of several that share it
+    /// only one goes by it, the same in every process that knows them.
+    fn tag(&self, member: &Member) -> Option<u16> {
+        let run_id = member.run_id.as_deref()?;
+        let tag = tag_of(run_id)?;
+        let others = self.members.values().filter_map(|other| other.run_id.as_deref());
+        let first = others.filter(|other| tag_of(other) == Some(tag)).min();
+        first.is_none_or(|first| first == run_id).then_some(tag)
     }
 
     /// The same for people, with what changes at every probe.
@@ -368,6 +382,13 @@ impl Group {
             names: self.registry.names().to_vec(),
         }
     }
+}
+
+/// 16 bits of 40 hexadecimal digits.
+fn tag_of(run_id: &str) -> Option<u16> {
+    run_id
+        .get(..4)
+        .and_then(|digits| u16::from_str_radix(digits, 16).ok())
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ const BETWEEN_CONNECTS: Duration = BACK_OFF_FIRST;
 /// What a probe says to the control plane.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// A connection is up and authenticated.
-    Reached(SocketAddr),
+    /// A connection is up and authenticated; the node's `run_id`, unless it does not tell it.
+    Reached(SocketAddr, Option<String>),
     /// It answered.
     Heard(Facts),
     /// It says master, and was asked who it is.
@@ -103,7 +103,8 @@ impl Session<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
         let (mut connection, address) =
             Connection::open(&self.target.host, self.target.port, self.upstream).await?;
-        if !self.say(Word::Reached(address)).await {
+        let run_id = self.run_id(&mut connection).await?;
+        if !self.say(Word::Reached(address, run_id)).await {
             return Ok(());
         }
         let mut was = Role::Unknown;
@@ -133,6 +134,19 @@ impl Session<'_> {
 
     async fn say(&self, word: Word) -> bool {
         self.words.send((self.target.id, word)).await.is_ok()
+    }
+
+    /// One for each start of a server; a new connection may be to a new one. A user may not be permitted to ask.
+    async fn run_id(&self, connection: &mut Connection) -> Result<Option<String>, Failure> {
+        let replies = connection
+            .ask(
+                &[&[b"INFO", b"server"]],
+                SMALL_REPLY,
+                self.upstream.connect_timeout,
+            )
+            .await?;
+        let server = text("INFO server", &replies[0]).unwrap_or_default();
+        Ok(info::field(&server, "run_id").map(str::to_owned))
     }
 
     async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {

@@ -47,6 +47,10 @@ pub(super) struct Lease {
     pub(super) link: LinkKey,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
+    /// Commands queued since MULTI.
+    pub(super) queued: u32,
+    /// Which of them have a cursor in their reply.
+    pub(super) cursors: Vec<u32>,
     /// Keys are watched.
     pub(super) watching: bool,
     /// The connection is no longer what its profile says, and must not go back to the pool.

@@ -1,6 +1,7 @@
 //! Puts requests on links: which lane, which node, which link.
 
 use super::client::{Lane, Mode, Stall};
+use super::edit::Edit;
 use super::link::{Kind, Sent};
 use super::requests::{Outcome, Segment};
 use super::slots::ClientKey;
@@ -40,14 +41,18 @@ impl Worker {
             }
             Lane::Reading => false,
         };
+        if client.lane == Lane::Master && segment.home.is_some_and(|home| Some(home) != self.route.master) {
+            self.stall(key, Stall::Owed);
+            return false;
+        }
         let profile = client.session.profile;
         let link = match client.master_link.filter(|_| client.lane == Lane::Master) {
             Some(link) if self.links.get(link).is_some() => Some(link),
             _ => {
-                let node = if to_master {
-                    self.route.master
-                } else {
-                    self.reader(profile)
+                let node = match segment.home {
+                    Some(home) => Some(home),
+                    None if to_master => self.route.master,
+                    None => self.reader_for(segment, profile),
                 };
                 node.and_then(|node| self.shared_link(node, profile))
             }
@@ -57,6 +62,13 @@ impl Worker {
             return self.without_node(key, segment.replies, to_master);
         };
         self.count(node, segment);
+        let edit = match segment.edit {
+            Edit::Cursor { index, .. } => Edit::Cursor {
+                index,
+                tag: self.tag_of(node),
+            },
+            ref other => other.clone(),
+        };
         let retries = self.settings.reads.retries;
         let kind = if segment.to_master {
             Kind::Writes
@@ -82,6 +94,7 @@ impl Worker {
             done: 0,
             bytes: requests.len(),
             kind,
+            edit,
             at: self.now,
         };
         if client.pending > self.settings.limits.client_pipeline {
@@ -90,6 +103,17 @@ impl Worker {
         }
         self.put(link, requests, sent);
         true
+    }
+
+    /// A node for a segment of reads. The first step of an iteration needs one that its cursor can name.
+    fn reader_for(&mut self, segment: &Segment, profile: super::profile::ProfileId) -> Option<NodeId> {
+        let node = self.reader(profile)?;
+        let names = !matches!(segment.edit, Edit::Cursor { .. }) || self.tag(node).is_some();
+        if names {
+            Some(node)
+        } else {
+            self.tagged_reader().or(Some(node))
+        }
     }
 
     /// A node for a read.
@@ -143,6 +167,19 @@ impl Worker {
         replies: u32,
         requests: &[u8],
     ) {
+        self.send_own_edited(key, link, kind, replies, requests, Edit::None);
+    }
+
+    /// The same, with something to be done to the reply.
+    pub(super) fn send_own_edited(
+        &mut self,
+        key: ClientKey,
+        link: super::slots::LinkKey,
+        kind: Kind,
+        replies: u32,
+        requests: &[u8],
+        edit: Edit,
+    ) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -155,6 +192,7 @@ impl Worker {
             done: 0,
             bytes: requests.len(),
             kind,
+            edit,
             at: self.now,
         };
         self.put(link, requests, sent);

@@ -9,6 +9,7 @@ use rand::RngExt;
 use tracing::{debug, info, warn};
 
 use super::client::{Lane, Mode};
+use super::edit::Edit;
 use super::link::{Cause, Kind, Link, Parked, Sent, Use};
 use super::mailbox::Hint;
 use super::profile::ProfileId;
@@ -41,8 +42,13 @@ impl Worker {
         let middle = !link.scanner.at_start();
         let owner = link.owner();
         for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
-            if sent.kind == Kind::Own {
-                continue;
+            match sent.kind {
+                Kind::Own => continue,
+                Kind::Login => {
+                    self.verdict(sent.client, key, Err(error.clone()));
+                    continue;
+                }
+                Kind::Reads { .. } | Kind::Writes | Kind::Waits => {}
             }
             if index == 0 && middle {
                 // Part of a reply went to the client already: nothing can mend that.
@@ -174,11 +180,13 @@ impl Worker {
             self.stats.reads_retried.add(u64::from(sent.left));
         }
         let (client, batch, left, since) = (sent.client, sent.batch, sent.left, self.now);
+        let edit = sent.edit.clone();
         self.parked.push_back(Parked {
             client,
             batch,
             left,
             kind,
+            edit,
             requests,
             since,
         });
@@ -186,7 +194,7 @@ impl Worker {
 
     /// Sends parked batches for which there is a node, and gives up on those that waited too long.
     pub(super) fn unpark(&mut self) {
-        for parked in std::mem::take(&mut self.parked) {
+        for mut parked in std::mem::take(&mut self.parked) {
             let Some(profile) = self
                 .clients
                 .get(parked.client)
@@ -194,18 +202,22 @@ impl Worker {
             else {
                 continue;
             };
-            let sent = Sent {
+            let mut sent = Sent {
                 client: parked.client,
                 batch: parked.batch,
                 left: parked.left,
                 done: 0,
                 bytes: parked.requests.len(),
                 kind: parked.kind,
+                edit: parked.edit.clone(),
                 at: self.now,
             };
             if let Some(link) = self.link_for(parked.client, parked.kind, profile) {
                 self.unparked(parked.client, Some(link));
-                self.put(link, &parked.requests, sent);
+                let requests = std::mem::take(&mut parked.requests);
+                let requests = self.readdressed(link, requests, &mut sent.edit);
+                sent.bytes = requests.len();
+                self.put(link, &requests, sent);
             } else if self.now >= parked.since + self.settings.limits.hold {
                 self.unparked(parked.client, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
@@ -254,6 +266,7 @@ impl Worker {
             return;
         };
         let (client, batch, kind, node) = (first.client, first.batch, first.kind, link.node);
+        let mut edit = first.edit.clone();
         let skipped = length_of(log, first.done, bounds);
         let request = &log[skipped..];
         let len = match RequestScanner::default().scan(request, bounds) {
@@ -267,7 +280,13 @@ impl Worker {
             }
             _ => request.len(),
         };
-        let request = request[..len].to_vec();
+        let mut request = request[..len].to_vec();
+        if edit == Edit::ReadForm
+            && refuses_form(error)
+            && let Some(original) = self.original_form(&request, bounds)
+        {
+            (request, edit) = (original, Edit::None);
+        }
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(1);
         let cut = self
@@ -287,22 +306,27 @@ impl Worker {
         };
         let retries = match kind {
             Kind::Reads { retries } => retries.saturating_sub(1),
-            Kind::Writes | Kind::Waits | Kind::Own => 0,
+            Kind::Writes | Kind::Waits | Kind::Own | Kind::Login => 0,
         };
         self.stats.reads_retried.add(1);
         let kind = Kind::Reads { retries };
-        let sent = Sent {
+        let mut sent = Sent {
             client,
             batch: one,
             left: 1,
             done: 0,
             bytes: request.len(),
             kind,
+            edit,
             at: self.now,
         };
         let profile = self.clients.get(client).map(|client| client.session.profile);
         match profile.and_then(|profile| self.shared_link(master, profile)) {
-            Some(link) => self.put(link, &request, sent),
+            Some(link) => {
+                let request = self.readdressed(link, request, &mut sent.edit);
+                sent.bytes = request.len();
+                self.put(link, &request, sent);
+            }
             None => self.fail_batch(&sent, error),
         }
     }
@@ -330,6 +354,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether an error is about the read-only form and not about what was asked for: an ACL may permit the command
+/// and not its form.
+pub(super) fn refuses_form(error: &[u8]) -> bool {
+    error.starts_with(b"-NOPERM") || error.starts_with(b"-ERR unknown command")
 }
 
 fn first_left(link: Option<&Link>) -> u32 {

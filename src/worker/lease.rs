@@ -1,6 +1,7 @@
 //! Own connections: for transactions, commands that wait, WAIT, and requests too large to gather.
 
 use super::client::{Lease, Mode, Stall};
+use super::edit::Edit;
 use super::link::{Kind, Link, Phase, Sent, Use};
 use super::requests::{Outcome, Verdict};
 use super::slots::{ClientKey, LinkKey};
@@ -58,6 +59,8 @@ impl Worker {
             let mut lease = Lease {
                 link,
                 multi: false,
+                queued: 0,
+                cursors: Vec::new(),
                 watching: false,
                 spoiled: false,
                 upload: None,
@@ -135,6 +138,7 @@ impl Worker {
                 done: 0,
                 bytes: request.len(),
                 kind: Kind::Own,
+                edit: Edit::None,
                 at: self.now,
             };
             self.put(link, &request, own);
@@ -169,16 +173,25 @@ impl Worker {
                 return Outcome::Done;
             }
             (Class::Refused, _) => {
-                self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
+                self.refuse(key, request, bytes);
                 return self.counted(verdict);
             }
-            (_, Handling::Multi) if effective => lease.multi = true,
+            (_, Handling::Multi) if effective && !multi => {
+                (lease.multi, lease.queued) = (true, 0);
+                lease.cursors.clear();
+            }
             // Without MULTI both are errors, and what is watched stays watched.
             (_, Handling::Exec | Handling::Discard) if effective && multi => {
                 (lease.multi, lease.watching) = (false, false);
+                let cursors = std::mem::take(&mut lease.cursors);
+                if verdict.handling == Handling::Exec && !cursors.is_empty() {
+                    return self.exec_with_cursors(key, link, cursors, bytes);
+                }
             }
+            (_, Handling::Multi | Handling::Watch) if multi => {}
+            (_, Handling::Cursor) => return self.iterate_on_lease(key, link, request, bytes),
             (_, Handling::Watch) if effective => lease.watching |= !multi,
-            (_, Handling::Unwatch) if effective => lease.watching &= multi,
+            (_, Handling::Unwatch) if effective && !multi => lease.watching = false,
             (Class::Blocking, handling) if !multi => {
                 if handling == Handling::Wait {
                     self.put_own(key, link, &[&WAIT_MARK]);
@@ -201,15 +214,15 @@ impl Worker {
                 return self.open_tunnel(key);
             }
             // What it does to its connection when EXEC comes must not outlast this client.
-            (_, Handling::Client) if multi => return self.open_tunnel(key),
-            (_, Handling::Client) => return self.client_command(key, verdict, bytes),
+            (_, Handling::Client(_)) if multi => return self.open_tunnel(key),
+            (_, Handling::Client(of_client)) => return self.client_command(key, verdict, of_client, bytes),
             (Class::Pubsub | Class::Stream, _) | (_, Handling::Select | Handling::Auth | Handling::Hello) => {
                 if self.owes(key) {
                     return self.stall(key, Stall::Owed);
                 }
                 return Outcome::Plain;
             }
-            _ => {}
+            _ => lease.queued += u32::from(multi),
         }
         Outcome::Plain
     }
@@ -286,6 +299,7 @@ impl Worker {
             client.scanner.reset();
             if let Mode::Leased(lease) = &mut client.mode {
                 lease.upload = Some(passage);
+                lease.queued += u32::from(lease.multi);
             }
         }
         match self.go_on_uploading(key, &bytes[position..]) {

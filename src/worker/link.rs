@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
+use super::edit::Edit;
 use super::owed::BatchId;
 use super::profile::ProfileId;
 use super::slots::ClientKey;
@@ -36,6 +37,8 @@ pub(super) enum Kind {
     Waits,
     /// Of the ambassador's own: its replies are dropped.
     Own,
+    /// AUTH, to learn whether a client's login is right: its reply is the verdict that the client waits for.
+    Login,
 }
 
 /// A batch of commands that was put on the link and is not wholly answered.
@@ -50,6 +53,8 @@ pub(super) struct Sent {
     /// Bytes of its requests.
     pub(super) bytes: usize,
     pub(super) kind: Kind,
+    /// What is done to its reply; only batches of one have anything done to it.
+    pub(super) edit: Edit,
     pub(super) at: Instant,
 }
 
@@ -99,6 +104,7 @@ pub(super) struct Parked {
     pub(super) batch: BatchId,
     pub(super) left: u32,
     pub(super) kind: Kind,
+    pub(super) edit: Edit,
     pub(super) requests: Vec<u8>,
     pub(super) since: Instant,
 }
@@ -141,6 +147,8 @@ pub(super) struct Link {
     pub(super) scanner: ReplyScanner,
     /// The beginning of a line that was cut by the end of a read.
     pub(super) carry: Vec<u8>,
+    /// The beginning of a reply that is changed before it goes on.
+    pub(super) held: Vec<u8>,
     /// Clients that wait for this link to come up or to fail.
     pub(super) waiters: Vec<ClientKey>,
     /// Bytes may be there to be read.
@@ -181,6 +189,7 @@ impl Link {
             inflight: 0,
             scanner: ReplyScanner::default(),
             carry: Vec::new(),
+            held: Vec::new(),
             waiters: Vec::new(),
             readable: false,
             hup: false,
@@ -238,7 +247,7 @@ impl Link {
 
     /// Bytes that the log holds in memory.
     pub(super) fn held(&self) -> usize {
-        self.log.len()
+        self.log.len() + self.held.len()
     }
 
     /// The socket took so many bytes of [`Link::unsent`].
@@ -270,6 +279,27 @@ impl Link {
         let first = self.pipeline.pop_front()?;
         self.forget(first.bytes);
         Some(first)
+    }
+
+    /// Whether the first batch's reply is changed before it goes on, or as it goes.
+    pub(super) fn is_edited(&self) -> bool {
+        self.pipeline.front().is_some_and(|first| first.edit.is_pending())
+    }
+
+    /// What may go on of the first batch's reply, of which `bytes` came: nothing while its edit needs more.
+    pub(super) fn edited(&mut self, bytes: &[u8], complete: bool) -> Vec<u8> {
+        self.held.extend_from_slice(bytes);
+        let Some(first) = self.pipeline.front_mut() else {
+            return std::mem::take(&mut self.held);
+        };
+        match first.edit.apply(&self.held, complete) {
+            Some(out) => {
+                first.edit = Edit::None;
+                self.held = Vec::new();
+                out
+            }
+            None => Vec::new(),
+        }
     }
 
     /// The first batch in flight and the log from its first request on.

@@ -21,6 +21,20 @@ pub(super) struct Profile {
     pub(super) db: u32,
     pub(super) resp3: bool,
     pub(super) login: Option<Rc<Login>>,
+    /// Carries nothing but AUTH, to learn whether a login is right: its own user changes with every one.
+    pub(super) asks_logins: bool,
+}
+
+impl Login {
+    /// AUTH, as the client said it: `AUTH password` and `AUTH default password` are refused for different reasons.
+    pub(super) fn request(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match &self.user {
+            None => write::request(&mut out, [&b"AUTH"[..], &self.password]),
+            Some(user) => write::request(&mut out, [&b"AUTH"[..], user, &self.password]),
+        }
+        out
+    }
 }
 
 impl Profile {
@@ -145,7 +159,7 @@ mod tests {
                 Profile {
                     login: Some(default),
                     resp3: true,
-                    db: 0,
+                    ..Profile::default()
                 },
                 "AUTH pw HELLO 3 ",
                 2,
@@ -155,6 +169,7 @@ mod tests {
                     login: Some(login),
                     resp3: true,
                     db: 1,
+                    ..Profile::default()
                 },
                 "HELLO 3 AUTH app pw SELECT 1 ",
                 2,

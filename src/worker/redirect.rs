@@ -12,7 +12,7 @@ use super::session::ReplyMode;
 use super::slots::ClientKey;
 use super::targets::{self, PATIENCE, Target};
 use super::turn::Worker;
-use crate::commands::Handling;
+use crate::commands::{ClientHandling, Handling};
 use crate::resp::{Arguments, write};
 
 /// An id that no connection of any master has.
@@ -68,7 +68,7 @@ impl Worker {
                 None if self.is_asked_for_id(key) => return self.seek(key),
                 None => return Identity::AsItIs,
             },
-            (Handling::Client, Some(b"reply")) => {
+            (Handling::Client(ClientHandling::Reply), _) => {
                 match Arguments::of(bytes)
                     .nth(2)
                     .map(<[u8]>::to_ascii_lowercase)
@@ -81,9 +81,9 @@ impl Worker {
                 }
                 return Identity::AsItIs;
             }
-            (Handling::Client, Some(b"tracking")) => return self.redirect(key, bytes),
-            (Handling::Client, Some(b"id")) if Arguments::of(bytes).count() == 2 => Mend::Id(id),
-            (Handling::Client, Some(name @ (b"getredir" | b"trackinginfo"))) => {
+            (Handling::Client(ClientHandling::Tracking), _) => return self.redirect(key, bytes),
+            (Handling::Client(ClientHandling::Id), _) if Arguments::of(bytes).count() == 2 => Mend::Id(id),
+            (Handling::Client(ClientHandling::TrackingState), Some(name)) => {
                 let Some((to, from)) = tunnel.redirect else {
                     return Identity::AsItIs;
                 };

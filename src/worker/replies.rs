@@ -1,6 +1,8 @@
 //! What nodes sent: where replies end, and whose they are.
 
 use super::client::{Lane, Mode, Stall};
+use super::edit::Edit;
+use super::failure::refuses_form;
 use super::link::{Cause, Kind, Sent};
 use super::mailbox::Hint;
 use super::owed::BatchId;
@@ -67,8 +69,15 @@ impl Worker {
                 return Err(ReplyError);
             }
             let node = link.node;
+            let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {
-                self.answered(&sent, node, &bytes[start..at], ended);
+                let shown = changed.as_deref().unwrap_or(&bytes[start..at]);
+                if sent.kind == Kind::Login {
+                    let right = shown.starts_with(b"+");
+                    let verdict = if right { Ok(()) } else { Err(shown.to_vec()) };
+                    self.verdict(sent.client, key, verdict);
+                }
+                self.answered(&sent, node, shown, ended);
                 (start, ended) = (at, 0);
             }
         }
@@ -81,13 +90,21 @@ impl Worker {
         if bytes.is_empty() {
             return;
         }
-        let Some(link) = self.links.get(key) else {
+        let Some(link) = self.links.get_mut(key) else {
             return;
         };
         let load = &mut self.load[link.node.index()];
         *load = load.saturating_sub(ended);
+        let changed = link.is_edited().then(|| link.edited(bytes, false));
+        let bytes = changed.as_deref().unwrap_or(bytes);
+        if link.held.len() > self.settings.limits.client_output
+            && let Some(first) = link.pipeline.front()
+        {
+            let client = first.client;
+            return self.close_over_limit(client, Limit::ClientOutput);
+        }
         if let Some(first) = link.pipeline.front()
-            && first.kind != Kind::Own
+            && !matches!(first.kind, Kind::Own | Kind::Login)
         {
             let (client, batch) = (first.client, first.batch);
             self.deliver(client, batch, bytes, ended);
@@ -98,8 +115,10 @@ impl Worker {
     fn answered(&mut self, sent: &Sent, node: crate::topology::NodeId, bytes: &[u8], ended: u32) {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
-        if sent.kind == Kind::Own {
-            return self.own_answered(sent.client, bytes);
+        match sent.kind {
+            Kind::Own => return self.own_answered(sent.client, bytes),
+            Kind::Login => return,
+            _ => {}
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
@@ -183,6 +202,7 @@ impl Worker {
             return false;
         };
         let (node, kind, owner) = (link.node, first.kind, link.owner());
+        let read_form = first.edit == Edit::ReadForm;
         if let Some(Mode::Leased(lease)) = owner
             .and_then(|owner| self.clients.get_mut(owner))
             .map(|client| &mut client.mode)
@@ -197,6 +217,9 @@ impl Worker {
         }
         // A script that this node has not seen may be known to the master, where it was loaded.
         let elsewhere = state || (error.starts_with(b"-NOSCRIPT") && self.route.master != Some(node));
+        if read_form && refuses_form(error) {
+            return true;
+        }
         elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node)
     }
 }

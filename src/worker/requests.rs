@@ -3,13 +3,15 @@
 use std::ops::Range;
 
 use super::client::{Mode, Stall};
+use super::edit::Edit;
 use super::session::ReplyMode;
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
-use crate::commands::{Class, Handling};
+use crate::commands::{Class, Command, Handling};
 use crate::resp::{Arguments, ProtocolError, Request, Step, split_inline, write};
 use crate::stats::{Fault, Limit};
+use crate::topology::NodeId;
 
 /// A request that is incomplete at this size is passed on as it comes, rather than gathered.
 pub(super) const CUT_THROUGH: usize = 256 * 1024;
@@ -35,6 +37,10 @@ pub(super) struct Segment {
     /// One of them is not a mere read: it has to go to the master, and may change something.
     pub(super) to_master: bool,
     pub(super) classes: [u32; Class::ALL.len()],
+    /// The node that it has to go to, where that is not a matter of choice.
+    pub(super) home: Option<NodeId>,
+    /// What is done to the reply of a segment of one request.
+    pub(super) edit: Edit,
 }
 
 impl Segment {
@@ -183,6 +189,12 @@ impl Worker {
         }
     }
 
+    /// The table's entry for a request.
+    pub(super) fn entry(&self, request: &Request, bytes: &[u8]) -> Option<&Command> {
+        let second = (request.argc > 1).then(|| &bytes[request.second.clone()]);
+        self.topology.table.lookup(&bytes[request.name.clone()], second)
+    }
+
     /// Whether a request needs nothing but to be put on a link.
     fn is_plain(&self, key: ClientKey, verdict: Verdict) -> bool {
         let sent_on = matches!(
@@ -228,7 +240,7 @@ impl Worker {
             verdict.class,
             Class::Read | Class::Write | Class::Master | Class::Any | Class::Script
         );
-        if sent_on && verdict.handling == Handling::Forward {
+        if sent_on && verdict.handling.may_be_forwarded() {
             return at + self.begin_upload(key, verdict, bytes);
         }
         if waiting > GATHER {

@@ -112,6 +112,7 @@ mod tests {
             address: None,
             role: if index == 0 { Role::Master } else { Role::Replica },
             weight: *weight.max(&1),
+            tag: None,
             usable: *weight > 0,
             reason: String::new(),
         };

@@ -60,6 +60,7 @@ impl Session {
             db: self.db,
             resp3: self.resp3,
             login: self.login.as_ref().or(own).cloned(),
+            ..Profile::default()
         }
     }
 

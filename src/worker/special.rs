@@ -3,15 +3,16 @@
 use std::rc::Rc;
 
 use super::client::{Mode, Stall};
-use super::link::Phase;
-use super::profile::Login;
+use super::edit::Edit;
+use super::link::{Kind, Phase, Sent};
+use super::profile::{Login, Profile};
 use super::requests::{Outcome, Verdict};
 use super::session::{ReplyMode, Session, is_name};
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{Arguments, Request, write};
+use crate::resp::{Arguments, Request};
 use crate::stats::Fault;
 
 impl Worker {
@@ -39,7 +40,7 @@ impl Worker {
         }
         match (verdict.class, verdict.handling) {
             (Class::Refused, _) => {
-                self.answer_error(key, &texts::refused(&bytes[request.name.clone()]));
+                self.refuse(key, request, bytes);
                 self.counted(verdict)
             }
             (Class::Blocking, Handling::Wait) => self.begin_wait(key, bytes),
@@ -53,9 +54,20 @@ impl Worker {
             (_, Handling::Hello) => self.hello(key, verdict, bytes),
             (_, Handling::Reset) if request.argc == 1 => self.reset(key, verdict),
             (_, Handling::Quit) => self.quit(key, verdict),
-            (_, Handling::Client) => self.client_command(key, verdict, bytes),
+            (_, Handling::Cursor) => self.iterate(key, verdict, request, bytes),
+            (_, Handling::ReadForm) => self.read_in_read_only_form(key, verdict, request, bytes),
+            (_, Handling::Client(of_client)) => self.client_command(key, verdict, of_client, bytes),
             _ => Outcome::Plain,
         }
+    }
+
+    /// Says that a command is refused, and what to do instead.
+    pub(super) fn refuse(&mut self, key: ClientKey, request: &Request, bytes: &[u8]) {
+        let text = match self.entry(request, bytes) {
+            Some(command) => texts::refused(&command.name, command.instead.as_deref()),
+            None => texts::refused(&String::from_utf8_lossy(&bytes[request.name.clone()]), None),
+        };
+        self.answer_error(key, &text);
     }
 
     /// Counts a command that the ambassador answered itself.
@@ -103,6 +115,7 @@ impl Worker {
         self.transform(
             key,
             verdict,
+            None,
             |session| session.db = db,
             |_, _| b"+OK\r\n".to_vec(),
         )
@@ -123,7 +136,7 @@ impl Worker {
         };
         let login = Rc::new(login);
         let change = |session: &mut Session| session.login = Some(Rc::clone(&login));
-        self.transform(key, verdict, change, |_, _| b"+OK\r\n".to_vec())
+        self.transform(key, verdict, Some(&login), change, |_, _| b"+OK\r\n".to_vec())
     }
 
     fn hello(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
@@ -144,6 +157,7 @@ impl Worker {
         self.transform(
             key,
             verdict,
+            wish.login.as_ref(),
             |session| {
                 session.resp3 = wish.resp3.unwrap_or(session.resp3);
                 if let Some(login) = &wish.login {
@@ -161,11 +175,12 @@ impl Worker {
     }
 
     /// Changes what the client's links are set up to: waits until nothing is owed, makes sure that the master
-    /// takes a link of the new kind, then changes the session and answers.
+    /// takes the login, if it is about one, and a link of the new kind, then changes the session and answers.
     fn transform(
         &mut self,
         key: ClientKey,
         verdict: Verdict,
+        login: Option<&Rc<Login>>,
         change: impl Fn(&mut Session),
         reply: impl FnOnce(u64, bool) -> Vec<u8>,
     ) -> Outcome {
@@ -192,9 +207,12 @@ impl Worker {
         let profile = self.profiles.intern(&session.wants(own_login.as_ref()));
         // What a link carries out as it is set up is known to work once one link of the kind is up. RESP3 alone
         // needs no proof: the master has said HELLO 3 to the control plane.
-        let needs_proof = session.db != before.0 || session.login != before.2;
+        let needs_proof = session.db != before.0 || login.is_some();
         if needs_proof && stall == Stall::None {
-            let proof = self.prove(key, profile);
+            let proof = match login {
+                Some(login) => self.prove_login(key, login),
+                None => self.prove(key, profile),
+            };
             if proof != Proof::Given {
                 if let Some(client) = self.clients.get_mut(key) {
                     (
@@ -220,6 +238,45 @@ impl Worker {
         self.counted(verdict)
     }
 
+    /// Asks the master whether a login is right. A link that logged in with it long ago proves nothing: the
+    /// password may have changed since.
+    fn prove_login(&mut self, key: ClientKey, login: &Login) -> Proof {
+        let profile = self.profiles.intern(&Profile {
+            login: self.own_login.clone(),
+            asks_logins: true,
+            ..Profile::default()
+        });
+        let Some(link) = self
+            .route
+            .master
+            .and_then(|master| self.shared_link(master, profile))
+        else {
+            return self.without_proof(key);
+        };
+        let request = login.request();
+        let sent = Sent {
+            client: key,
+            batch: 0,
+            left: 1,
+            done: 0,
+            bytes: request.len(),
+            kind: Kind::Login,
+            edit: Edit::Whole,
+            at: self.now,
+        };
+        self.put(link, &request, sent);
+        self.stall(key, Stall::Link(link));
+        Proof::Awaited
+    }
+
+    fn without_proof(&mut self, key: ClientKey) -> Proof {
+        if self.without_node(key, 1, true) {
+            Proof::Refused
+        } else {
+            Proof::Awaited
+        }
+    }
+
     /// Makes sure that the master takes links of that profile.
     fn prove(&mut self, key: ClientKey, profile: super::profile::ProfileId) -> Proof {
         let link = self
@@ -227,11 +284,7 @@ impl Worker {
             .master
             .and_then(|master| self.shared_link(master, profile));
         let Some((link, found)) = link.and_then(|link| Some((link, self.links.get_mut(link)?))) else {
-            return if self.without_node(key, 1, true) {
-                Proof::Refused
-            } else {
-                Proof::Awaited
-            };
+            return self.without_proof(key);
         };
         if found.phase == Phase::Up {
             return Proof::Given;
@@ -239,72 +292,6 @@ impl Worker {
         found.waiters.push(key);
         self.stall(key, Stall::Link(link));
         Proof::Awaited
-    }
-
-    pub(super) fn client_command(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
-        let arguments: Vec<&[u8]> = Arguments::of(bytes).take(4).collect();
-        let Some(subcommand) = arguments.get(1) else {
-            return Outcome::Plain;
-        };
-        let subcommand = subcommand.to_ascii_lowercase();
-        let Some(client) = self.clients.get_mut(key) else {
-            return Outcome::Done;
-        };
-        match (subcommand.as_slice(), &arguments[2..]) {
-            (b"id", []) => {
-                let mut reply = Vec::new();
-                write::integer(&mut reply, client.session.id);
-                self.answer(key, &reply);
-            }
-            (b"getname", []) => {
-                let mut reply = Vec::new();
-                match client.session.name() {
-                    [] => write::null(&mut reply, client.session.resp3),
-                    name => write::bulk(&mut reply, name),
-                }
-                self.answer(key, &reply);
-            }
-            (b"setname", [name]) => {
-                if is_name(name) {
-                    client.session.names().name = name.to_vec();
-                    self.answer(key, b"+OK\r\n");
-                } else {
-                    self.answer_error(
-                        key,
-                        "ERR Client names cannot contain spaces, newlines or special characters.",
-                    );
-                }
-            }
-            (b"setinfo", [what, value]) => {
-                let names = client.session.names();
-                match what.to_ascii_lowercase().as_slice() {
-                    b"lib-name" if is_name(value) => names.library = value.to_vec(),
-                    b"lib-ver" if is_name(value) => names.version = value.to_vec(),
-                    _ => return Outcome::Plain,
-                }
-                self.answer(key, b"+OK\r\n");
-            }
-            (b"no-evict" | b"no-touch", [switch])
-                if switch.eq_ignore_ascii_case(b"on") || switch.eq_ignore_ascii_case(b"off") =>
-            {
-                self.answer(key, b"+OK\r\n");
-            }
-            (b"reply", [mode]) => match mode.to_ascii_lowercase().as_slice() {
-                b"on" => {
-                    client.session.reply = ReplyMode::On;
-                    self.answer(key, b"+OK\r\n");
-                }
-                b"off" => client.session.reply = ReplyMode::Off,
-                b"skip" if client.session.reply == ReplyMode::Off => {}
-                b"skip" => client.session.reply = ReplyMode::Skip,
-                _ => return Outcome::Plain,
-            },
-            (b"tracking", [switch, ..]) if switch.eq_ignore_ascii_case(b"on") => {
-                return self.open_tunnel(key);
-            }
-            _ => return Outcome::Plain,
-        }
-        self.counted(verdict)
     }
 
     /// Whether replies are owed to the client.

@@ -25,11 +25,12 @@ pub(super) const TOO_LARGE: &str = "ERR redis-ambassador: this command's argumen
 /// The master has not been asked yet, or is too old for HELLO.
 pub(super) const NO_HELLO: &str = "ERR unknown command 'HELLO'";
 
-/// What a refused command is answered.
-pub(super) fn refused(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name).to_uppercase();
+/// What a refused command is answered; `instead` is what the table says to do.
+pub(super) fn refused(name: &str, instead: Option<&str>) -> String {
+    let name = name.to_uppercase().replace('|', " ");
+    let instead = instead.unwrap_or("connect to that node directly");
     format!(
-        "ERR redis-ambassador refuses {name}: it acts on one node, not on the data. Connect to that node directly, or set allow_dangerous = true to send it to the master"
+        "ERR redis-ambassador refuses {name}: it acts on one node, not on the data. Instead: {instead}. Or set allow_dangerous = true to send it to the master"
     )
 }
 

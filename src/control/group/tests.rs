@@ -173,7 +173,11 @@ fn a_silent_master_makes_nobody_leave() {
 #[test]
 fn one_node_under_two_names_is_one_node() {
     let mut group = group(&[], true);
-    group.hear(NodeId(0), Word::Reached("10.0.0.1:6379".parse().unwrap()), SECOND);
+    group.hear(
+        NodeId(0),
+        Word::Reached("10.0.0.1:6379".parse().unwrap(), None),
+        SECOND,
+    );
     group.hear(NodeId(0), replica(line("X", 5), "m"), SECOND);
     group.hear(NodeId(1), master(line("X", 5), &["10.0.0.1"]), SECOND);
     assert_eq!(picture(&mut group), "a:Replica m*:Master");

@@ -1,0 +1,118 @@
+//! What may differ between the ambassador and a plain server, and why: the only place that says so.
+//!
+//! Everything that is not here has to be equal byte for byte. Errors always have to be.
+
+use crate::program::Words;
+
+/// How two replies may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Integers above zero, this far apart.
+    Near(u64),
+    /// The same elements in any order.
+    Unordered,
+    /// The same pairs of elements in any order.
+    UnorderedPairs,
+    /// The element behind this one.
+    Field(&'static [u8]),
+    /// Replies of the same type.
+    SameType,
+}
+
+/// Commands, how their replies may differ, and the reason.
+pub(crate) struct Allowed {
+    /// `name`, or `container subcommand`.
+    pub(crate) commands: &'static [&'static str],
+    pub(crate) rule: Rule,
+    /// Read by people.
+    #[expect(dead_code, reason = "the reason is for the reader of this table")]
+    pub(crate) reason: &'static str,
+}
+
+/// The allow-list.
+pub(crate) const ALLOWED: &[Allowed] = &[
+    Allowed {
+        commands: &["ttl", "expiretime", "httl", "hexpiretime"],
+        rule: Rule::Near(8),
+        reason: "the two sides run the same command some milliseconds apart",
+    },
+    Allowed {
+        commands: &["pttl", "pexpiretime", "hpttl"],
+        rule: Rule::Near(8_000),
+        reason: "the two sides run the same command some milliseconds apart",
+    },
+    Allowed {
+        commands: &[
+            "smembers",
+            "sunion",
+            "sinter",
+            "sdiff",
+            "hkeys",
+            "hvals",
+            "keys",
+            "spop",
+            "command",
+            "pubsub channels",
+        ],
+        rule: Rule::Unordered,
+        reason: "the order of a hash table comes from a seed that every process draws for itself",
+    },
+    Allowed {
+        commands: &["hgetall", "config get"],
+        rule: Rule::UnorderedPairs,
+        reason: "the order of a hash table comes from a seed that every process draws for itself",
+    },
+    Allowed {
+        commands: &["srandmember", "hrandfield", "zrandmember", "randomkey", "lolwut"],
+        rule: Rule::SameType,
+        reason: "drawn at random",
+    },
+    Allowed {
+        commands: &["hello"],
+        rule: Rule::Field(b"id"),
+        reason: "connections are numbered by whoever accepts them",
+    },
+    Allowed {
+        commands: &[
+            "time",
+            "lastsave",
+            "client id",
+            "object idletime",
+            "object freq",
+            "memory usage",
+        ],
+        rule: Rule::SameType,
+        reason: "times, ids and memory of one process",
+    },
+];
+
+/// What programs do not contain, because the README says that it is not as on a plain server. Each is a word that
+/// a generated command must not begin with.
+pub(crate) const NOT_GENERATED: &[(&str, &str)] = &[
+    ("info", "speaks of the ambassador's connections to the master"),
+    ("role", "speaks of the replicas"),
+    ("wait", "counts replicas, which a plain server has none of"),
+    ("waitaof", "counts replicas, which a plain server has none of"),
+    ("debug", "refused: acts on one node"),
+    ("shutdown", "refused: acts on one node"),
+    ("replicaof", "refused: acts on one node"),
+    ("monitor", "a stream with times and addresses in it"),
+    ("touch_lru", "LRU and LFU are those of the master"),
+];
+
+/// The rule for a command's reply.
+pub(crate) fn rule(words: &Words) -> Option<Rule> {
+    let name = words.first()?.to_ascii_lowercase();
+    let second = words
+        .get(1)
+        .map(|word| word.to_ascii_lowercase())
+        .unwrap_or_default();
+    let fits = |allowed: &str| match allowed.split_once(' ') {
+        Some((container, subcommand)) => name == container.as_bytes() && second == subcommand.as_bytes(),
+        None => name == allowed.as_bytes(),
+    };
+    ALLOWED
+        .iter()
+        .find(|allowed| allowed.commands.iter().any(|command| fits(command)))
+        .map(|allowed| allowed.rule)
+}

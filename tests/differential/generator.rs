@@ -1,0 +1,312 @@
+//! Random programs: what several clients of one server might do in turn.
+
+use crate::commands::{command, fill};
+use crate::program::{Program, Step, Words};
+use crate::random::Random;
+
+/// Scripts of each kind; the last ones fail.
+const SCRIPTS: &[&str] = &[
+    "return 1",
+    "return redis.call('SET', KEYS[1], ARGV[1])",
+    "return redis.call('GET', KEYS[1])",
+    "return {1, 'two', {3, false}, redis.status_reply('FINE')}",
+    "redis.setresp(3) return redis.call('HGETALL', KEYS[1])",
+    "return redis.pcall('INCR', KEYS[1])",
+    "return redis.call('INCR', KEYS[1])",
+    "return redis.error_reply('MY error')",
+    "return nosuch",
+    "return (",
+];
+
+const LIBRARY: &str = "#!lua name=lib\nredis.register_function('fset', function(k, a) return redis.call('SET', k[1], a[1]) end)\n\
+    redis.register_function{function_name='fget', callback=function(k) return redis.call('GET', k[1]) end, flags={'no-writes'}}";
+
+/// What each connection is in the middle of, as far as the generator wants to know.
+struct State {
+    subscribed: bool,
+}
+
+/// A program from a seed.
+pub(crate) fn program(seed: u64) -> Program {
+    let mut random = Random::new(seed);
+    let random = &mut random;
+    let count = 2 + random.below(3);
+    let mut steps = Vec::new();
+    let mut states: Vec<State> = Vec::new();
+    for number in 1..=count {
+        states.push(State { subscribed: false });
+        if random.chance(50) {
+            steps.push(send(number, &["HELLO 3"]));
+        }
+    }
+    for _ in 0..(15 + random.below(35)) {
+        let at = random.below(count);
+        let number = at + 1;
+        if states[at].subscribed {
+            subscribed(random, number, count, &mut states, &mut steps);
+            continue;
+        }
+        let other = 1 + (at + 1) % count;
+        match random.below(100) {
+            0..12 => steps.push(Step::Send(number, vec![command(random)])),
+            12..62 => steps.push(pipeline(random, number)),
+            62..70 => transaction(random, number, other, &mut steps),
+            70..78 => steps.push(Step::Send(number, scripts(random))),
+            78..83 if !states[other - 1].subscribed => blocking(random, number, other, &mut steps),
+            83..90 => session(random, number, &mut steps),
+            90..95 => iteration(random, number, &mut steps),
+            95..97 => {
+                states[at].subscribed = true;
+                steps.push(send(
+                    number,
+                    &["SUBSCRIBE news", "PSUBSCRIBE n*"][..=random.below(2)],
+                ));
+            }
+            _ => steps.push(inline(random, number)),
+        }
+    }
+    if random.chance(30) {
+        steps.push(send(1, &["QUIT"]));
+    }
+    Program { steps }
+}
+
+fn words(text: &str) -> Words {
+    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+fn send(number: usize, commands: &[&str]) -> Step {
+    Step::Send(number, commands.iter().map(|text| words(text)).collect())
+}
+
+fn pipeline(random: &mut Random, number: usize) -> Step {
+    let length = 2 + random.below(29);
+    Step::Send(number, (0..length).map(|_| command(random)).collect())
+}
+
+/// MULTI to EXEC in one write or several, with WATCH and a touch by another client, and errors while queuing.
+fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec<Step>) {
+    let mut commands: Vec<Words> = Vec::new();
+    if random.chance(40) {
+        steps.push(Step::Send(number, vec![fill(random, "WATCH {k} {k}")]));
+        if random.chance(50) {
+            steps.push(Step::Send(number, vec![fill(random, "GET {s}"), command(random)]));
+        }
+        if random.chance(50) {
+            steps.push(Step::Send(
+                other,
+                vec![fill(random, "SET {s} {v}"), fill(random, "DEL {k}")],
+            ));
+        }
+        if random.chance(15) {
+            steps.push(send(number, &["UNWATCH"]));
+        }
+    }
+    commands.push(words("MULTI"));
+    for _ in 0..random.below(8) {
+        let words_of_it = if random.chance(6) {
+            words(random.pick(&[
+                "MULTI",
+                "WATCH a",
+                "SUBSCRIBE",
+                "GET",
+                "CLIENT SETNAME inner",
+                "SELECT 1",
+                "BLPOP l1 0",
+            ]))
+        } else {
+            command(random)
+        };
+        commands.push(words_of_it);
+    }
+    commands.push(words(if random.chance(85) { "EXEC" } else { "DISCARD" }));
+    if random.chance(50) {
+        steps.push(Step::Send(number, commands));
+    } else {
+        while !commands.is_empty() {
+            let length = 1 + random.below(commands.len().min(3));
+            steps.push(Step::Send(number, commands.drain(..length).collect()));
+        }
+    }
+    if random.chance(20) {
+        steps.push(send(number, &["EXEC"]));
+    }
+}
+
+fn scripts(random: &mut Random) -> Vec<Words> {
+    (0..=random.below(4))
+        .map(|_| {
+            let script = random.pick(SCRIPTS).as_bytes().to_vec();
+            let mut rest = fill(random, "1 {s} {v}");
+            let mut words = match random.below(10) {
+                0..5 => vec![b"EVAL".to_vec(), script],
+                5..7 => vec![b"EVAL_RO".to_vec(), script],
+                7 => vec![b"SCRIPT".to_vec(), b"LOAD".to_vec(), script],
+                8 => {
+                    let template =
+                        random.pick(&["FCALL fset", "FCALL_RO fget", "FCALL fget", "FCALL_RO fset"]);
+                    fill(random, template)
+                }
+                _ => {
+                    let template = random.pick(&[
+                        // The digest of `return 1`.
+                        "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+                        "EVALSHA_RO e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+                        "SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db ffff",
+                        "SCRIPT FLUSH",
+                        "FUNCTION LOAD REPLACE",
+                        "FUNCTION DELETE lib",
+                    ]);
+                    fill(random, template)
+                }
+            };
+            if words[0] == b"FUNCTION" && words[1] == b"LOAD" {
+                words.push(LIBRARY.as_bytes().to_vec());
+            } else if !matches!(words[0].as_slice(), b"SCRIPT" | b"FUNCTION") {
+                words.append(&mut rest);
+            }
+            words
+        })
+        .collect()
+}
+
+/// A blocking command that another client's push, or its time-out, ends.
+fn blocking(random: &mut Random, number: usize, other: usize, steps: &mut Vec<Step>) {
+    let (blocked, release) = random.pick(&[
+        ("BLPOP l1 l2 0.02", "RPUSH l1 {v} {v}"),
+        ("BRPOP l1 0.02", "LPUSH l1 {v}"),
+        ("BLMOVE l1 l2 LEFT RIGHT 0.02", "RPUSH l1 {v}"),
+        ("BLMPOP 0.02 1 l1 LEFT COUNT 2", "RPUSH l1 {v} {v} {v}"),
+        ("BZPOPMIN z1 z2 0.02", "ZADD z1 {d} {m}"),
+        ("BZMPOP 0.02 1 z1 MAX", "ZADD z1 {d} {m}"),
+        ("XREAD BLOCK 20 STREAMS x1 $", "XADD x1 500-{n} {f} {v}"),
+        ("BRPOPLPUSH l1 l3 0.02", "RPUSH l1 {v}"),
+    ]);
+    // With a release the time is long enough not to run out first.
+    let released = random.chance(60);
+    let blocked = if released {
+        blocked.replace("0.02", "4").replace("BLOCK 20", "BLOCK 4000")
+    } else {
+        blocked.to_owned()
+    };
+    if random.chance(70) {
+        steps.push(send(number, &["DEL l1 l2 z1 z2"]));
+    }
+    let mut commands = vec![words(&blocked)];
+    if random.chance(30) {
+        commands.push(command(random));
+    }
+    steps.push(Step::Send(number, commands));
+    if released {
+        steps.push(Step::Send(other, vec![words("DEL l1 z1"), fill(random, release)]));
+        if random.chance(50) {
+            steps.push(Step::Send(other, vec![fill(random, release)]));
+        }
+    }
+    steps.push(Step::Await(number));
+}
+
+fn session(random: &mut Random, number: usize, steps: &mut Vec<Step>) {
+    let lines: &[&str] = random.pick(&[
+        &["SELECT 1"][..],
+        &["SELECT 0"],
+        &["SELECT 0", "SELECT 99", "SELECT x"],
+        &["CLIENT SETNAME name", "CLIENT GETNAME"],
+        &["CLIENT SETNAME", "CLIENT GETNAME"],
+        &["HELLO 2"],
+        &["HELLO 3"],
+        &["HELLO"],
+        &["HELLO 4", "HELLO x", "HELLO 3 SETNAME both"],
+        &["HELLO 3 AUTH default wrong"],
+        &["RESET", "CLIENT GETNAME"],
+        &["AUTH wrong", "PING"],
+        &["AUTH nosuch wrong", "ACL WHOAMI"],
+        &["AUTH reader readpass", "ACL WHOAMI"],
+        &["AUTH narrow narrowpass", "ACL WHOAMI"],
+        &["AUTH nobody nobodypass", "ACL WHOAMI"],
+        &["HELLO 3 AUTH narrow narrowpass", "ACL WHOAMI"],
+        &["AUTH default any", "ACL WHOAMI"],
+        &["CLIENT REPLY OFF", "SET s1 silent", "GET s1", "CLIENT REPLY ON"],
+        &["CLIENT REPLY SKIP", "SET s1 skipped", "GET s1"],
+        &["CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "GET s1", "GET s2"],
+        &[
+            "CLIENT SETINFO lib-name x",
+            "CLIENT NO-EVICT on",
+            "CLIENT NO-TOUCH on",
+        ],
+        &["CLIENT NOSUCH", "CLIENT REPLY MAYBE", "CLIENT"],
+        &["READONLY", "READWRITE", "ASKING"],
+        &["EXEC", "DISCARD", "UNWATCH"],
+        &["UNSUBSCRIBE", "PING"],
+    ]);
+    steps.push(send(number, lines));
+}
+
+fn iteration(random: &mut Random, number: usize, steps: &mut Vec<Step>) {
+    let (fill_with, count): (&str, usize) = (
+        random.pick(&["HSET h1", "SADD t1", "ZADD z1", "MSET"]),
+        50 + random.below(300),
+    );
+    let mut command = words(fill_with);
+    for index in 0..count {
+        match command[0].as_slice() {
+            b"SADD" => command.push(format!("member{index}").into_bytes()),
+            b"ZADD" => command.extend([
+                index.to_string().into_bytes(),
+                format!("member{index}").into_bytes(),
+            ]),
+            _ => command.extend([format!("s:{index}").into_bytes(), index.to_string().into_bytes()]),
+        }
+    }
+    let scan = match command[0].as_slice() {
+        b"HSET" => "HSCAN h1 0",
+        b"SADD" => "SSCAN t1 0",
+        b"ZADD" => "ZSCAN z1 0",
+        _ => "SCAN 0",
+    };
+    let options = random.pick(&[
+        "",
+        " COUNT 7",
+        " MATCH *1*",
+        " COUNT 100 MATCH s*",
+        " COUNT x",
+        " NOVALUES",
+    ]);
+    steps.push(Step::Send(number, vec![command]));
+    steps.push(Step::Scan(number, words(&format!("{scan}{options}"))));
+}
+
+/// What a subscriber and those who publish to it do.
+fn subscribed(random: &mut Random, number: usize, count: usize, states: &mut [State], steps: &mut Vec<Step>) {
+    let publisher = 1 + number % count;
+    match random.below(5) {
+        0 => steps.push(send(number, &["PING"])),
+        1 => steps.push(send(number, &["SUBSCRIBE news more", "UNSUBSCRIBE more"])),
+        2 if random.chance(50) => steps.push(send(number, &["GET s1"])),
+        3 => {
+            states[number - 1].subscribed = false;
+            steps.push(send(number, &["UNSUBSCRIBE", "PUNSUBSCRIBE", "PING"]));
+        }
+        _ => steps.push(Step::Send(
+            publisher,
+            vec![
+                fill(random, "PUBLISH news {v}"),
+                fill(random, "PUBLISH nothing {v}"),
+                words("PUBSUB NUMSUB news"),
+            ],
+        )),
+    }
+}
+
+fn inline(random: &mut Random, number: usize) -> Step {
+    let text: &[u8] = random.pick(&[
+        &b"PING\r\n"[..],
+        b"SET s1 inline\r\nGET s1\r\n",
+        b"SET s2 \"quo\\x41ted\"\nGET s2\n",
+        b"\r\n\r\nPING\r\n",
+        b"*0\r\nPING\r\n",
+        b"*1\r\n$4\r\nPING\r\nPING\r\n",
+        b"GET 'a b'\r\n",
+    ]);
+    Step::Raw(number, text.to_vec())
+}
