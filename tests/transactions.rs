@@ -172,6 +172,38 @@ const STORIES: &[Story] = &[
         &["SELECT", "0"],
         &["EXISTS", "w"],
     ],
+    &[
+        &["CLIENT", "SETNAME", "me"],
+        &["MULTI"],
+        &["CLIENT", "GETNAME"],
+        &["EXEC"],
+        &["CLIENT", "GETNAME"],
+        &["ECHO", "x"],
+    ],
+    &[
+        &["CLIENT", "SETNAME", "me"],
+        &["MULTI"],
+        &["SELECT", "0"],
+        &["DISCARD"],
+        &["CLIENT", "GETNAME"],
+    ],
+    &[
+        &["CLIENT", "SETNAME", "me"],
+        &["MULTI"],
+        &["CLIENT", "SETNAME", "you"],
+        &["CLIENT", "GETNAME"],
+        &["EXEC"],
+        &["CLIENT", "GETNAME"],
+    ],
+    &[
+        &["CLIENT", "SETNAME", "me"],
+        &["MULTI"],
+        &["SUBSCRIBE", "ch"],
+        &["EXEC"],
+        &["CLIENT", "GETNAME"],
+        &["UNSUBSCRIBE", "ch"],
+        &["ECHO", "x"],
+    ],
     &[&["MULTI"], &["AUTH", "nobody", "wrong"], &["EXEC"]],
     &[&["MULTI"], &["HELLO", "9"], &["EXEC"]],
     &[&["MULTI"], &["AUTH", "a", "b", "c"], &["EXEC"]],
@@ -249,7 +281,11 @@ fn encoded(words: &[&str]) -> Vec<u8> {
 
 #[test]
 fn every_story_is_told_as_a_plain_server_tells_it() {
-    each(|plain, _, ambassador| {
+    for flavor in Flavor::ALL {
+        let plain = Server::start(flavor, &[]);
+        // Without replicas: a read behind the transaction may be a little behind it elsewhere.
+        let group = Group::start(flavor, 0);
+        let ambassador = Ambassador::over(&group);
         let (mut direct, mut client) = (plain.client(), ambassador.client());
         let mut different = Vec::new();
         for story in STORIES {
@@ -264,7 +300,7 @@ fn every_story_is_told_as_a_plain_server_tells_it() {
             }
         }
         assert!(different.is_empty(), "{}", different.join("\n"));
-    });
+    }
 }
 
 #[test]

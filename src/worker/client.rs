@@ -89,6 +89,8 @@ pub(super) struct Tunnel {
     pub(super) opaque: bool,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
+    /// The connection does not know the client's names yet: inside a transaction it cannot be told.
+    pub(super) unnamed: bool,
     /// CLIENT REPLY, which the server keeps to itself here.
     pub(super) reply: ReplyMode,
     /// The connection's id on the master, once that is known.

@@ -31,6 +31,8 @@ pub(super) enum Mend {
         from: u64,
         to: u64,
     },
+    /// The next reply, which is `+OK` or an error, is to a command of the ambassador's own.
+    Drop,
 }
 
 /// What is done with one whole reply.
@@ -86,6 +88,14 @@ impl Mends {
             self.next = None;
             return change(reply, after, from, to).map_or(Reply::AsItIs, Reply::Instead);
         }
+        if self.next == Some(Mend::Drop) {
+            // Messages and pushes may come in between.
+            if !reply.starts_with(b"+") && !reply.starts_with(b"-") {
+                return Reply::AsItIs;
+            }
+            self.next = None;
+            return Reply::Instead(Vec::new());
+        }
         let (nonce, subscribed) = match reply.strip_prefix(b"*2\r\n$4\r\npong\r\n") {
             Some(rest) => (rest, true),
             None => (reply, false),
@@ -107,6 +117,10 @@ impl Mends {
                 let mut reply = Vec::new();
                 write::integer(&mut reply, id);
                 reply
+            }
+            Mend::Drop => {
+                self.next = Some(mend);
+                Vec::new()
             }
             Mend::Number { .. } => {
                 // A subscribed RESP2 client is refused, and the next reply may be a message.

@@ -54,8 +54,27 @@ impl Worker {
         if tunnel.reply == ReplyMode::Skip {
             tunnel.reply = ReplyMode::On;
         }
+        if tunnel.unnamed && !tunnel.multi {
+            return self.tell_names(key, bytes);
+        }
         if tunnel.multi {
-            return Identity::AsItIs;
+            return match handling {
+                // It will be told when the transaction is over; until then it does not know better.
+                Handling::Client(ClientHandling::GetName) if tunnel.unnamed => match client.session.name() {
+                    [] => Identity::AsItIs,
+                    name => {
+                        let mut request = Vec::new();
+                        write::request(&mut request, [&b"ECHO"[..], name]);
+                        Identity::Instead(request)
+                    }
+                },
+                // What it is told here is newer.
+                Handling::Client(ClientHandling::SetName) | Handling::Hello => {
+                    tunnel.unnamed = false;
+                    Identity::AsItIs
+                }
+                _ => Identity::AsItIs,
+            };
         }
         let upstream = tunnel.target.as_ref().map(|target| target.upstream);
         let mend = match (handling, second.map(<[u8]>::to_ascii_lowercase).as_deref()) {
@@ -109,6 +128,29 @@ impl Worker {
             Some(mark) if matches!(mend, Mend::Id(_)) => Identity::Instead(mark),
             Some(mark) => Identity::Instead([&mark, bytes].concat()),
         }
+    }
+
+    /// The end of a transaction in which a tunnel began: now the connection can be told the client's names.
+    fn tell_names(&mut self, key: ClientKey, end: &[u8]) -> Identity {
+        let Some(client) = self.clients.get_mut(key) else {
+            return Identity::AsItIs;
+        };
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return Identity::AsItIs;
+        };
+        tunnel.unnamed = false;
+        let mut requests = end.to_vec();
+        let names = client.session.names.iter();
+        for command in names.flat_map(|names| names.commands()) {
+            if tunnel.reply != ReplyMode::Off {
+                let Some(mark) = tunnel.mends.mark(rand::rng().random(), Mend::Drop) else {
+                    break;
+                };
+                requests.extend_from_slice(&mark);
+            }
+            write::request(&mut requests, command.iter().map(Vec::as_slice));
+        }
+        Identity::Instead(requests)
     }
 
     /// Whether the reply to the ambassador's own CLIENT ID is still to come.

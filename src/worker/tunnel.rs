@@ -53,12 +53,12 @@ impl Worker {
         if self.owes(key) {
             return self.stall(key, Stall::Owed);
         }
-        let fresh = match self.clients.get(key).map(|client| &client.mode) {
-            Some(Mode::Leased(lease)) => Ok((lease.link, false, lease.multi)),
-            Some(Mode::Shared) => self.take_lease(key).map(|link| (link, true, false)),
+        let taken = match self.clients.get(key).map(|client| &client.mode) {
+            Some(Mode::Leased(lease)) => Ok((lease.link, lease.multi)),
+            Some(Mode::Shared) => self.take_lease(key).map(|link| (link, false)),
             _ => return Outcome::Again,
         };
-        let (link, fresh, multi) = match fresh {
+        let (link, multi) = match taken {
             Ok(taken) => taken,
             Err(outcome) => return outcome,
         };
@@ -66,21 +66,11 @@ impl Worker {
             .clients
             .get(key)
             .and_then(|client| client.session.names.clone())
-            .filter(|_| fresh);
+            .filter(|_| !multi);
         if let Some(names) = names {
-            let commands: [(&[&[u8]], &[u8]); 3] = [
-                (&[b"CLIENT", b"SETNAME", &names.name], &names.name),
-                (
-                    &[b"CLIENT", b"SETINFO", b"LIB-NAME", &names.library],
-                    &names.library,
-                ),
-                (
-                    &[b"CLIENT", b"SETINFO", b"LIB-VER", &names.version],
-                    &names.version,
-                ),
-            ];
-            for (command, _) in commands.iter().filter(|(_, value)| !value.is_empty()) {
-                self.put_own(key, link, &[command]);
+            for command in names.commands() {
+                let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                self.put_own(key, link, &[&words]);
             }
         }
         if !multi {
@@ -107,6 +97,7 @@ impl Worker {
                 resetting: false,
                 opaque: false,
                 multi,
+                unnamed: multi && client.session.names.is_some(),
                 reply: client.session.reply,
                 target: None,
                 redirect: None,
