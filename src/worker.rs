@@ -21,9 +21,11 @@ mod lease;
 mod link;
 mod links;
 mod mailbox;
+mod mend;
 mod owed;
 mod profile;
 mod read_form;
+mod redirect;
 mod replies;
 mod requests;
 mod route;
@@ -34,6 +36,7 @@ mod slots;
 mod socket;
 mod special;
 mod sweep;
+mod targets;
 mod texts;
 mod tunnel;
 mod turn;
@@ -59,6 +62,7 @@ pub fn spawn(
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
+    targets::enroll(&waker);
     let stats = Arc::new(WorkerStats::default());
     let (sender, mail) = mpsc::channel();
     let inbox = Inbox { mail, hints };

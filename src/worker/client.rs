@@ -3,11 +3,13 @@
 
 use std::time::Instant;
 
+use super::mend::Mends;
 use super::owed::Owed;
 use super::script_store::Sha;
-use super::session::Session;
+use super::session::{ReplyMode, Session};
 use super::slots::LinkKey;
 use super::socket::Socket;
+use super::targets::Target;
 use crate::resp::{Passage, RequestScanner};
 
 /// Where the commands went whose replies are owed.
@@ -92,6 +94,20 @@ pub(super) struct Tunnel {
     pub(super) resetting: bool,
     /// What comes is not RESP (a replication stream, where the config allows it): nothing is looked for in it.
     pub(super) opaque: bool,
+    /// Between MULTI and EXEC.
+    pub(super) multi: bool,
+    /// The connection does not know the client's names yet: inside a transaction it cannot be told.
+    pub(super) unnamed: bool,
+    /// CLIENT REPLY, which the server keeps to itself here.
+    pub(super) reply: ReplyMode,
+    /// The connection's id on the master, once that is known.
+    pub(super) target: Option<Target>,
+    /// The client that invalidations are redirected to, and its id on the master.
+    pub(super) redirect: Option<(u64, u64)>,
+    /// Until when the client waits for the target of a redirection.
+    pub(super) seeking: Option<Instant>,
+    /// Replies that speak of ids.
+    pub(super) mends: Mends,
 }
 
 /// One client.

@@ -23,7 +23,7 @@ const SPARE_BUFFERS: usize = 64;
 const SPARE_CAPACITY: usize = 64 * 1024;
 
 /// CLIENT ID, unique over the process's life.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+pub(super) static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Worker {
     pub(super) fn accept_tcp(&mut self, stream: std::net::TcpStream) {

@@ -41,6 +41,21 @@ pub(super) struct Names {
     pub(super) version: Vec<u8>,
 }
 
+impl Names {
+    /// What tells them to a connection.
+    pub(super) fn commands(&self) -> Vec<Vec<Vec<u8>>> {
+        let commands: [(&[&[u8]], &[u8]); 3] = [
+            (&[b"CLIENT", b"SETNAME"], &self.name),
+            (&[b"CLIENT", b"SETINFO", b"LIB-NAME"], &self.library),
+            (&[b"CLIENT", b"SETINFO", b"LIB-VER"], &self.version),
+        ];
+        let named = commands.into_iter().filter(|(_, value)| !value.is_empty());
+        named
+            .map(|(words, value)| words.iter().chain([&value]).map(|word| word.to_vec()).collect())
+            .collect()
+    }
+}
+
 impl Session {
     pub(super) fn new(id: u64, profile: ProfileId) -> Self {
         Session {

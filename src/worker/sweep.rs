@@ -25,7 +25,8 @@ impl Worker {
         for key in self.clients.keys() {
             hurried |= self.sweep_client(key);
         }
-        self.hurried = hurried | self.sweep_gathers();
+        self.hurried = hurried | self.sweep_gathers() || !self.seekers.is_empty();
+        self.serve_wanted();
         let now = self.now;
         self.refused.retain(|_, until| now < *until);
         if self.profiles.len() > PROFILES {

@@ -5,14 +5,16 @@
 //! still scanned, because some must not reach the server; replies are scanned only to see RESET's.
 
 use super::client::{Lane, Mode, Stall, Tunnel};
+use super::mend::{Mends, Reply};
 use super::owed::Owed;
+use super::redirect::Identity;
 use super::requests::{CUT_THROUGH, Outcome};
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{ProtocolError, Request, Step, split_inline, write};
+use crate::resp::{ProtocolError, ReplyScanner, Request, Step, split_inline, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
 const BACKLOG: usize = 1024 * 1024;
@@ -22,6 +24,17 @@ struct Passed<'a> {
     name: &'a [u8],
     second: Option<&'a [u8]>,
     argc: usize,
+}
+
+/// How it goes on after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// With the next one.
+    On,
+    /// It is dealt with, and nothing more is for now.
+    Later,
+    /// It has to wait, and is then read again.
+    Again,
 }
 
 impl<'a> Passed<'a> {
@@ -40,12 +53,12 @@ impl Worker {
         if self.owes(key) {
             return self.stall(key, Stall::Owed);
         }
-        let fresh = match self.clients.get(key).map(|client| &client.mode) {
-            Some(Mode::Leased(lease)) => Ok((lease.link, false)),
-            Some(Mode::Shared) => self.take_lease(key).map(|link| (link, true)),
+        let taken = match self.clients.get(key).map(|client| &client.mode) {
+            Some(Mode::Leased(lease)) => Ok((lease.link, lease.multi)),
+            Some(Mode::Shared) => self.take_lease(key).map(|link| (link, false)),
             _ => return Outcome::Again,
         };
-        let (link, fresh) = match fresh {
+        let (link, multi) = match taken {
             Ok(taken) => taken,
             Err(outcome) => return outcome,
         };
@@ -53,22 +66,16 @@ impl Worker {
             .clients
             .get(key)
             .and_then(|client| client.session.names.clone())
-            .filter(|_| fresh);
+            .filter(|_| !multi);
         if let Some(names) = names {
-            let commands: [(&[&[u8]], &[u8]); 3] = [
-                (&[b"CLIENT", b"SETNAME", &names.name], &names.name),
-                (
-                    &[b"CLIENT", b"SETINFO", b"LIB-NAME", &names.library],
-                    &names.library,
-                ),
-                (
-                    &[b"CLIENT", b"SETINFO", b"LIB-VER", &names.version],
-                    &names.version,
-                ),
-            ];
-            for (command, _) in commands.iter().filter(|(_, value)| !value.is_empty()) {
-                self.put_own(key, link, &[command]);
+            for command in names.commands() {
+                let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                self.put_own(key, link, &[&words]);
             }
+        }
+        if !multi {
+            // Inside a transaction it would become a part of that.
+            self.put_own(key, link, &[&[b"CLIENT", b"ID"]]);
         }
         let silence: Option<&[u8]> = match self.clients.get(key).map(|client| client.session.reply) {
             Some(ReplyMode::Off) => Some(b"OFF"),
@@ -89,6 +96,13 @@ impl Worker {
                 upload: None,
                 resetting: false,
                 opaque: false,
+                multi,
+                unnamed: multi && client.session.names.is_some(),
+                reply: client.session.reply,
+                target: None,
+                redirect: None,
+                seeking: None,
+                mends: Mends::default(),
             }));
         }
         Outcome::Again
@@ -133,19 +147,18 @@ impl Worker {
             match client.scanner.scan(&data[at..], bounds) {
                 Ok(Step::Complete(request)) => {
                     let bytes = &data[at..at + request.len];
-                    at += request.len;
-                    if self.tunnel_request(key, link, &Passed::of(&request, bytes), bytes) {
-                        return at;
+                    match self.tunnel_request(key, link, &Passed::of(&request, bytes), bytes) {
+                        Next::Again => return at,
+                        Next::Later => return at + request.len,
+                        Next::On => at += request.len,
                     }
                 }
                 Ok(Step::Empty(len)) => at += len,
-                Ok(Step::Inline(len, line)) => {
-                    let line = &data[at..at + line];
-                    at += len;
-                    if self.tunnel_inline(key, link, line) {
-                        return at;
-                    }
-                }
+                Ok(Step::Inline(len, line)) => match self.tunnel_inline(key, link, &data[at..at + line]) {
+                    Next::Again => return at,
+                    Next::Later => return at + len,
+                    Next::On => at += len,
+                },
                 Ok(Step::Incomplete) => {
                     // Before a part of it is passed on, it must be clear that the whole of it may be.
                     let position = client.scanner.position();
@@ -177,14 +190,14 @@ impl Worker {
         at
     }
 
-    /// Passes an inline command on, as the request that it means. True: nothing more for now.
-    fn tunnel_inline(&mut self, key: ClientKey, link: LinkKey, line: &[u8]) -> bool {
+    /// Passes an inline command on, as the request that it means.
+    fn tunnel_inline(&mut self, key: ClientKey, link: LinkKey, line: &[u8]) -> Next {
         let Ok(words) = split_inline(line) else {
             self.refuse_protocol(key, ProtocolError::UnbalancedQuotes);
-            return true;
+            return Next::Later;
         };
         let Some(name) = words.first() else {
-            return false;
+            return Next::On;
         };
         let passed = Passed {
             name,
@@ -201,11 +214,16 @@ impl Worker {
         command.is_some_and(|command| command.class == Class::Refused)
     }
 
-    /// Passes one request on. True: nothing more for now.
-    fn tunnel_request(&mut self, key: ClientKey, link: LinkKey, passed: &Passed, bytes: &[u8]) -> bool {
+    /// Passes one request on.
+    fn tunnel_request(&mut self, key: ClientKey, link: LinkKey, passed: &Passed, bytes: &[u8]) -> Next {
         let command = self.topology.table.lookup(passed.name, passed.second);
         let class = command.map_or(Class::Master, |command| command.class);
         let handling = command.map_or(Handling::Forward, |command| command.handling);
+        let instead = match self.identify(key, handling, passed.second, bytes) {
+            Identity::AsItIs => None,
+            Identity::Instead(request) => Some(request),
+            Identity::Wait => return Next::Again,
+        };
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.stats.node(node).commands[class.index()].add(1);
         }
@@ -213,18 +231,18 @@ impl Worker {
             let mut unknown = Vec::new();
             write::request(&mut unknown, [texts::refused_name(passed.name).as_slice()]);
             self.pass(link, &unknown);
-            return false;
+            return Next::On;
         }
-        self.pass(link, bytes);
+        self.pass(link, instead.as_deref().unwrap_or(bytes));
         // With arguments RESET is an error, and the tunnel goes on.
         if handling != Handling::Reset || passed.argc != 1 {
-            return false;
+            return Next::On;
         }
         if let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) {
             tunnel.resetting = true;
         }
         self.stall(key, Stall::Owed);
-        true
+        Next::Later
     }
 
     fn pass(&mut self, link: LinkKey, bytes: &[u8]) {
@@ -243,7 +261,11 @@ impl Worker {
         let Mode::Tunnel(tunnel) = &mut client.mode else {
             return data.len();
         };
-        let mut at = 0;
+        if client.out.capacity() == 0 {
+            client.out = self.spare.pop().unwrap_or_default();
+        }
+        // Handed over up to `given`, looked at up to `at`.
+        let (mut given, mut at) = (0, 0);
         let mut reset = false;
         while at < data.len() && !reset && !tunnel.opaque {
             let start = at;
@@ -262,6 +284,18 @@ impl Worker {
                             self.again_clients.push(owner);
                         }
                     }
+                    if begins && tunnel.mends.waits() {
+                        if scanned.complete {
+                            if let Reply::Instead(reply) = tunnel.mends.look(&data[start..at]) {
+                                client.out.extend_from_slice(&data[given..start]);
+                                client.out.extend_from_slice(&reply);
+                                given = at;
+                            }
+                        } else if tunnel.mends.wants_whole(&data[start..]) {
+                            link.scanner = ReplyScanner::default();
+                            at = start;
+                        }
+                    }
                     if !scanned.complete {
                         break;
                     }
@@ -272,10 +306,7 @@ impl Worker {
         if tunnel.opaque {
             at = data.len();
         }
-        if client.out.capacity() == 0 {
-            client.out = self.spare.pop().unwrap_or_default();
-        }
-        client.out.extend_from_slice(&data[..at]);
+        client.out.extend_from_slice(&data[given..at]);
         self.grown += at;
         self.soil_client(owner);
         if reset {

@@ -84,6 +84,8 @@ pub(super) struct Worker {
     pub(super) again_links: Vec<LinkKey>,
     /// Links whose reading rests.
     pub(super) resting: Vec<LinkKey>,
+    /// Clients in tunnels that wait for an id of an upstream connection.
+    pub(super) seekers: Vec<ClientKey>,
     /// Links found dead in this turn, and why.
     pub(super) failed: Vec<(LinkKey, Cause)>,
     pub(super) request_buffer: Vec<u8>,
@@ -142,6 +144,7 @@ impl Worker {
             again_clients: Vec::new(),
             again_links: Vec::new(),
             resting: Vec::new(),
+            seekers: Vec::new(),
             failed: Vec::new(),
             request_buffer: vec![0; REQUEST_BUFFER],
             reply_buffer: vec![0; REPLY_BUFFER],
@@ -235,7 +238,10 @@ impl Worker {
                     self.link_ready(key, readable, writable, closed);
                 }
             }
-            None => self.open_mail(),
+            None => {
+                self.serve_wanted();
+                self.open_mail();
+            }
         }
     }
 

@@ -1,0 +1,193 @@
+//! Replies inside a tunnel that would tell the upstream connection's id where the client's own belongs.
+//!
+//! In front of such a command goes a PING with a nonce. When the nonce comes back, whatever was sent before has
+//! been answered, and the reply whose place it is in is known: order is right by construction, whatever pushes and
+//! messages come in between. Pure state.
+
+use std::collections::VecDeque;
+
+use crate::resp::write;
+
+/// Marks under way at most; beyond it commands are passed on as they are.
+const MOST: usize = 8 * 1024;
+
+/// What `processCommand` in Redis's server.c tells a RESP2 client that is subscribed.
+const SUBSCRIBED: &[u8] = b"-ERR Can't execute 'client|id': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
+
+/// Longest reply to a mark: `*2`, `$4 pong`, and the nonce.
+const LONGEST: usize = 64;
+
+/// Longest reply that has a number changed: HELLO's, with its modules.
+const LONGEST_CHANGED: usize = 16 * 1024;
+
+/// What becomes of the reply in a mark's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mend {
+    /// The mark stands for CLIENT ID, and this is the id.
+    Id(u64),
+    /// The number that follows this text in the next reply is changed: `from` becomes `to`.
+    Number {
+        after: &'static [u8],
+        from: u64,
+        to: u64,
+    },
+    /// The next reply, which is `+OK` or an error, is to a command of the ambassador's own.
+    Drop,
+}
+
+/// What is done with one whole reply.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    AsItIs,
+    Instead(Vec<u8>),
+}
+
+/// Marks under way in one tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Mends {
+    marks: VecDeque<([u8; 32], Mend)>,
+    /// The next reply that is no push is changed so.
+    next: Option<Mend>,
+}
+
+impl Mends {
+    /// The request that marks the place of a reply; `None` when there are too many.
+    pub(super) fn mark(&mut self, nonce: u128, mend: Mend) -> Option<Vec<u8>> {
+        if self.marks.len() >= MOST {
+            return None;
+        }
+        let mut name = [0; 32];
+        for (index, digit) in name.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(nonce >> (4 * index)) as usize & 15];
+        }
+        let mut request = Vec::new();
+        write::request(&mut request, [&b"PING"[..], &name]);
+        self.marks.push_back((name, mend));
+        Some(request)
+    }
+
+    /// Whether replies have to be looked at.
+    pub(super) fn waits(&self) -> bool {
+        self.next.is_some() || !self.marks.is_empty()
+    }
+
+    /// Whether the beginning of a reply may be one that is changed, so that it must be seen whole.
+    pub(super) fn wants_whole(&self, beginning: &[u8]) -> bool {
+        match self.next {
+            Some(_) => beginning.first() != Some(&b'>') && beginning.len() < LONGEST_CHANGED,
+            None => beginning.len() < LONGEST,
+        }
+    }
+
+    /// Looks at a whole reply.
+    pub(super) fn look(&mut self, reply: &[u8]) -> Reply {
+        if let Some(Mend::Number { after, from, to }) = self.next {
+            if reply.starts_with(b">") {
+                return Reply::AsItIs;
+            }
+            self.next = None;
+            return change(reply, after, from, to).map_or(Reply::AsItIs, Reply::Instead);
+        }
+        if self.next == Some(Mend::Drop) {
+            // Messages and pushes may come in between.
+            if !reply.starts_with(b"+") && !reply.starts_with(b"-") {
+                return Reply::AsItIs;
+            }
+            self.next = None;
+            return Reply::Instead(Vec::new());
+        }
+        let (nonce, subscribed) = match reply.strip_prefix(b"*2\r\n$4\r\npong\r\n") {
+            Some(rest) => (rest, true),
+            None => (reply, false),
+        };
+        let nonce = nonce
+            .strip_prefix(b"$32\r\n")
+            .and_then(|rest| rest.strip_suffix(b"\r\n"));
+        let place = nonce.and_then(|nonce| self.marks.iter().position(|(name, _)| name == nonce));
+        let Some(place) = place else {
+            return Reply::AsItIs;
+        };
+        // Marks before it were silenced (CLIENT REPLY) or refused.
+        let Some((_, mend)) = self.marks.drain(..=place).next_back() else {
+            return Reply::AsItIs;
+        };
+        Reply::Instead(match mend {
+            Mend::Id(_) if subscribed => SUBSCRIBED.to_vec(),
+            Mend::Id(id) => {
+                let mut reply = Vec::new();
+                write::integer(&mut reply, id);
+                reply
+            }
+            Mend::Drop => {
+                self.next = Some(mend);
+                Vec::new()
+            }
+            Mend::Number { .. } => {
+                // A subscribed RESP2 client is refused, and the next reply may be a message.
+                self.next = Some(mend).filter(|_| !subscribed);
+                Vec::new()
+            }
+        })
+    }
+}
+
+/// The reply with the number behind `after` changed; `None` when it is not there.
+fn change(reply: &[u8], after: &[u8], from: u64, to: u64) -> Option<Vec<u8>> {
+    let mut wanted = after.to_vec();
+    write::integer(&mut wanted, from);
+    let at = reply.windows(wanted.len()).position(|window| window == wanted)?;
+    let mut changed = reply[..at + after.len()].to_vec();
+    write::integer(&mut changed, to);
+    changed.extend_from_slice(&reply[at + wanted.len()..]);
+    Some(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mend, Mends, Reply, SUBSCRIBED};
+
+    fn echoed(request: &[u8]) -> Vec<u8> {
+        request
+            .strip_prefix(b"*2\r\n$4\r\nPING\r\n")
+            .expect("a PING")
+            .to_vec()
+    }
+
+    #[test]
+    fn the_id_comes_in_the_place_of_its_mark_and_nothing_else_is_touched() {
+        let mut mends = Mends::default();
+        let mark = mends.mark(7, Mend::Id(42)).expect("room");
+        assert_eq!(mends.look(b":9\r\n"), Reply::AsItIs);
+        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(b":42\r\n".to_vec()));
+        assert!(!mends.waits());
+        assert_eq!(mends.look(&echoed(&mark)), Reply::AsItIs);
+    }
+
+    #[test]
+    fn a_subscribed_client_is_refused_and_marks_without_a_reply_are_passed_over() {
+        let mut mends = Mends::default();
+        mends.mark(1, Mend::Id(42));
+        let mark = mends.mark(2, Mend::Id(42)).expect("room");
+        let pong = [&b"*2\r\n$4\r\npong\r\n"[..], &echoed(&mark)].concat();
+        assert_eq!(mends.look(&pong), Reply::Instead(SUBSCRIBED.to_vec()));
+        assert!(!mends.waits());
+    }
+
+    #[test]
+    fn a_number_is_changed_in_the_reply_behind_the_mark_and_not_in_a_push() {
+        let mut mends = Mends::default();
+        let mend = Mend::Number {
+            after: b"$2\r\nid\r\n",
+            from: 9,
+            to: 42,
+        };
+        let mark = mends.mark(3, mend).expect("room");
+        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(Vec::new()));
+        assert_eq!(mends.look(b">2\r\n$2\r\nid\r\n:9\r\n"), Reply::AsItIs);
+        assert_eq!(
+            mends.look(b"%1\r\n$2\r\nid\r\n:9\r\n"),
+            Reply::Instead(b"%1\r\n$2\r\nid\r\n:42\r\n".to_vec())
+        );
+        assert!(!mends.waits());
+    }
+}

@@ -1,0 +1,284 @@
+//! A client's identity inside a tunnel: its CLIENT ID is its own, although the connection to the master has another,
+//! and CLIENT TRACKING ... REDIRECT finds the client that it names.
+
+use std::sync::atomic::Ordering;
+
+use rand::RngExt;
+
+use super::client::{Mode, Stall};
+use super::clients::NEXT_ID;
+use super::mend::Mend;
+use super::session::ReplyMode;
+use super::slots::ClientKey;
+use super::targets::{self, PATIENCE, Target};
+use super::turn::Worker;
+use crate::commands::{ClientHandling, Handling};
+use crate::resp::{Arguments, write};
+
+/// An id that no connection of any master has.
+const NOBODY: u64 = i64::MAX as u64;
+
+/// What is passed on in place of a request that speaks of ids.
+pub(super) enum Identity {
+    AsItIs,
+    Instead(Vec<u8>),
+    /// It is not known yet; the client is stalled.
+    Wait,
+}
+
+impl Worker {
+    /// Decides about one request in a tunnel.
+    pub(super) fn identify(
+        &mut self,
+        key: ClientKey,
+        handling: Handling,
+        second: Option<&[u8]>,
+        bytes: &[u8],
+    ) -> Identity {
+        let Some(client) = self.clients.get_mut(key) else {
+            return Identity::AsItIs;
+        };
+        let id = client.session.id;
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return Identity::AsItIs;
+        };
+        let alone = Arguments::of(bytes).take(2).count() == 1;
+        match handling {
+            Handling::Multi if alone => tunnel.multi = true,
+            Handling::Discard if alone => tunnel.multi = false,
+            // With arguments it still ends the transaction (`rejectCommand` in Redis's server.c).
+            Handling::Exec => tunnel.multi = false,
+            _ => {}
+        }
+        let silent = tunnel.reply != ReplyMode::On;
+        if tunnel.reply == ReplyMode::Skip {
+            tunnel.reply = ReplyMode::On;
+        }
+        if tunnel.unnamed && !tunnel.multi {
+            return self.tell_names(key, bytes);
+        }
+        if tunnel.multi {
+            return match handling {
+                // It will be told when the transaction is over; until then it does not know better.
+                Handling::Client(ClientHandling::GetName) if tunnel.unnamed => match client.session.name() {
+                    [] => Identity::AsItIs,
+                    name => {
+                        let mut request = Vec::new();
+                        write::request(&mut request, [&b"ECHO"[..], name]);
+                        Identity::Instead(request)
+                    }
+                },
+                // What it is told here is newer.
+                Handling::Client(ClientHandling::SetName) | Handling::Hello => {
+                    tunnel.unnamed = false;
+                    Identity::AsItIs
+                }
+                _ => Identity::AsItIs,
+            };
+        }
+        let upstream = tunnel.target.as_ref().map(|target| target.upstream);
+        let mend = match (handling, second.map(<[u8]>::to_ascii_lowercase).as_deref()) {
+            (Handling::Hello, _) => match upstream {
+                Some(from) => Mend::Number {
+                    after: b"$2\r\nid\r\n",
+                    from,
+                    to: id,
+                },
+                None if self.is_asked_for_id(key) => return self.seek(key),
+                None => return Identity::AsItIs,
+            },
+            (Handling::Client(ClientHandling::Reply), _) => {
+                match Arguments::of(bytes)
+                    .nth(2)
+                    .map(<[u8]>::to_ascii_lowercase)
+                    .as_deref()
+                {
+                    Some(b"on") => tunnel.reply = ReplyMode::On,
+                    Some(b"off") => tunnel.reply = ReplyMode::Off,
+                    Some(b"skip") if !silent => tunnel.reply = ReplyMode::Skip,
+                    _ => {}
+                }
+                return Identity::AsItIs;
+            }
+            (Handling::Client(ClientHandling::Tracking), _) => return self.redirect(key, bytes),
+            (Handling::Client(ClientHandling::Id), _) if Arguments::of(bytes).count() == 2 => Mend::Id(id),
+            (Handling::Client(ClientHandling::TrackingState), Some(name)) => {
+                let Some((to, from)) = tunnel.redirect else {
+                    return Identity::AsItIs;
+                };
+                let after: &[u8] = if name == b"getredir" {
+                    b""
+                } else {
+                    b"$8\r\nredirect\r\n"
+                };
+                Mend::Number { after, from, to }
+            }
+            _ => return Identity::AsItIs,
+        };
+        if silent {
+            // No reply comes, and a mark would take the silence of CLIENT REPLY SKIP upon itself.
+            return Identity::AsItIs;
+        }
+        let nonce = rand::rng().random();
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return Identity::AsItIs;
+        };
+        match tunnel.mends.mark(nonce, mend) {
+            None => Identity::AsItIs,
+            Some(mark) if matches!(mend, Mend::Id(_)) => Identity::Instead(mark),
+            Some(mark) => Identity::Instead([&mark, bytes].concat()),
+        }
+    }
+
+    /// The end of a transaction in which a tunnel began: now the connection can be told the client's names.
+    fn tell_names(&mut self, key: ClientKey, end: &[u8]) -> Identity {
+        let Some(client) = self.clients.get_mut(key) else {
+            return Identity::AsItIs;
+        };
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return Identity::AsItIs;
+        };
+        tunnel.unnamed = false;
+        let mut requests = end.to_vec();
+        let names = client.session.names.iter();
+        for command in names.flat_map(|names| names.commands()) {
+            if tunnel.reply != ReplyMode::Off {
+                let Some(mark) = tunnel.mends.mark(rand::rng().random(), Mend::Drop) else {
+                    break;
+                };
+                requests.extend_from_slice(&mark);
+            }
+            write::request(&mut requests, command.iter().map(Vec::as_slice));
+        }
+        Identity::Instead(requests)
+    }
+
+    /// Whether the reply to the ambassador's own CLIENT ID is still to come.
+    fn is_asked_for_id(&self, key: ClientKey) -> bool {
+        let link = self.clients.get(key).and_then(super::client::Client::lease);
+        link.and_then(|link| self.links.get(link))
+            .is_some_and(|link| !link.pipeline.is_empty())
+    }
+
+    /// CLIENT TRACKING: puts the target's id on the master where the client wrote the target's own.
+    fn redirect(&mut self, key: ClientKey, bytes: &[u8]) -> Identity {
+        let mut words: Vec<&[u8]> = Arguments::of(bytes).collect();
+        let mut found = Vec::new();
+        let mut at = 3;
+        while at + 1 < words.len() {
+            if words[at].eq_ignore_ascii_case(b"redirect") {
+                let number = std::str::from_utf8(words[at + 1]).ok();
+                if let Some(id) = number.and_then(|number| number.parse::<u64>().ok()) {
+                    match self.target(key, id) {
+                        Some(upstream) => found.push((at + 1, id, upstream)),
+                        None => return self.seek(key),
+                    }
+                }
+                at += 1;
+            } else if words[at].eq_ignore_ascii_case(b"prefix") {
+                at += 1;
+            }
+            at += 1;
+        }
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return Identity::AsItIs;
+        };
+        tunnel.seeking = None;
+        if found.is_empty() {
+            return Identity::AsItIs;
+        }
+        let mut numbers = Vec::new();
+        for (_, id, upstream) in &found {
+            if *upstream != NOBODY {
+                tunnel.redirect = Some((*id, *upstream));
+            }
+            numbers.push(upstream.to_string());
+        }
+        for ((place, _, _), number) in found.iter().zip(&numbers) {
+            words[*place] = number.as_bytes();
+        }
+        let mut request = Vec::new();
+        write::request(&mut request, words);
+        Identity::Instead(request)
+    }
+
+    /// The id on the master of a client's own connection; `None`: not known yet.
+    fn target(&mut self, key: ClientKey, id: u64) -> Option<u64> {
+        if let Some(upstream) = targets::find(id) {
+            return Some(upstream);
+        }
+        if id == 0 || id >= NEXT_ID.load(Ordering::Relaxed) {
+            return Some(NOBODY);
+        }
+        let now = self.now;
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return Some(NOBODY);
+        };
+        match tunnel.seeking {
+            Some(until) if now >= until => Some(NOBODY),
+            Some(_) => None,
+            None => {
+                tunnel.seeking = Some(now + PATIENCE);
+                targets::want(id, now);
+                None
+            }
+        }
+    }
+
+    fn seek(&mut self, key: ClientKey) -> Identity {
+        self.seekers.push(key);
+        self.hurried = true;
+        self.stall(key, Stall::Owed);
+        Identity::Wait
+    }
+
+    /// Gives clients that others redirect to a connection of their own, and lets those look again that wait for
+    /// one.
+    pub(super) fn serve_wanted(&mut self) {
+        let wanted = targets::wanted(self.now);
+        if !wanted.is_empty() {
+            for key in self.clients.keys() {
+                let fits = self.clients.get(key).is_some_and(|client| {
+                    let free = match &client.mode {
+                        Mode::Shared => self.leases < self.settings.upstream.max_leases,
+                        Mode::Leased(lease) => lease.is_over(),
+                        Mode::Tunnel(_) => false,
+                    };
+                    free && wanted.contains(&client.session.id)
+                        && client.owed.is_empty()
+                        && client.stall == Stall::None
+                        && !client.closing
+                });
+                if fits && self.route.master.is_some() {
+                    self.open_tunnel(key);
+                }
+            }
+        }
+        self.wake_seekers();
+    }
+
+    fn wake_seekers(&mut self) {
+        for key in std::mem::take(&mut self.seekers) {
+            self.unstall(key, Stall::None);
+        }
+    }
+
+    /// A reply to a command of the ambassador's own on a client's connection.
+    pub(super) fn own_answered(&mut self, key: ClientKey, reply: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return;
+        };
+        // Of these only CLIENT ID is answered with a number.
+        let id = reply
+            .strip_prefix(b":")
+            .and_then(|line| line.strip_suffix(b"\r\n"));
+        let id = id.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        if let Some(id) = id {
+            tunnel.target = Some(Target::new(client.session.id, id));
+        }
+        self.wake_seekers();
+    }
+}
