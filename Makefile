@@ -1,7 +1,7 @@
 # The front doors of this project; `make` alone lists them. What a door needs and the machine lacks is installed.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit table clients image bench generate servers cargo
+.PHONY: help run test lint unit fuzz table clients image bench generate servers cargo
 
 # A cargo that rustup has just installed is not on every shell's PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -18,7 +18,7 @@ run: cargo ## a private master with two replicas and the ambassador before them,
 	@cargo build --release --locked --quiet
 	@exec target/release/redis-ambassador local $(ARGS)
 
-test: ## everything that CI runs: servers, table, lint, unit, clients, image
+test: ## everything that CI runs: servers, table, lint, unit, fuzz, clients, image
 	@scripts/test
 
 lint: ## format, clippy, documentation
@@ -26,6 +26,9 @@ lint: ## format, clippy, documentation
 
 unit: ## unit, property and integration tests on real servers
 	@scripts/test prepare servers unit
+
+fuzz: cargo ## every fuzz target for 10 s; longer by scripts/fuzz SECONDS
+	@scripts/test prepare fuzz
 
 table: ## is config/commands.toml what the servers say
 	@scripts/test prepare servers table

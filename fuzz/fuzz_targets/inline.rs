@@ -1,0 +1,4 @@
+//! Feeds `inline::check` with what libFuzzer thinks of.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| redis_ambassador_fuzz::inline::check(bytes));
