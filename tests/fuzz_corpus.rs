@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+#[allow(unreachable_pub, reason = "to the fuzz targets it is a crate of its own")]
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 

@@ -71,13 +71,11 @@ fn classifies(table: &Table, arguments: &[&[u8]]) {
     assert_eq!(explanation.class, class, "{explanation:?}");
     assert_eq!(explanation.layer.is_some(), command.is_some());
     assert!(!explanation.why.is_empty() && !explanation.target.is_empty());
-    let mut behind = texts[1..].iter();
     assert!(explanation.keys.len() < texts.len(), "{explanation:?}");
-    // The keys are arguments, in their order, and never the name.
+    // The keys are arguments behind the name.
     for key in &explanation.keys {
         assert!(texts[1..].contains(&key.as_str()), "{key} of {explanation:?}");
     }
-    let _ = behind.next();
 }
 
 fn class_of(command: Option<&Command>, arguments: &[&[u8]]) -> Class {
