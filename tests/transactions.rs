@@ -204,7 +204,7 @@ const STORIES: &[Story] = &[
         &["UNSUBSCRIBE", "ch"],
         &["ECHO", "x"],
     ],
-    &[&["MULTI"], &["AUTH", "nobody", "wrong"], &["EXEC"]],
+    // Not a refused login: Redis 8.0's EXEC is then an array that is short of an element.
     &[&["MULTI"], &["HELLO", "9"], &["EXEC"]],
     &[&["MULTI"], &["AUTH", "a", "b", "c"], &["EXEC"]],
     &[
@@ -272,11 +272,12 @@ fn told(client: &mut Client, story: Story, version: u8, at_once: bool) -> String
 }
 
 fn encoded(words: &[&str]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len());
-    for word in words {
-        bytes += &format!("${}\r\n{word}\r\n", word.len());
-    }
-    bytes.into_bytes()
+    let words_encoded = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    let head = format!("*{}\r\n", words.len());
+    std::iter::once(head)
+        .chain(words_encoded)
+        .collect::<String>()
+        .into_bytes()
 }
 
 #[test]

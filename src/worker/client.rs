@@ -86,6 +86,10 @@ pub(super) enum Mode {
 
 /// An own connection for good.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a connection"
+)]
 pub(super) struct Tunnel {
     pub(super) link: LinkKey,
     /// A request is passed on before it is complete.
