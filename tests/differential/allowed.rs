@@ -15,6 +15,8 @@ pub(crate) enum Rule {
     UnorderedPairs,
     /// The element behind this one.
     Field(&'static [u8]),
+    /// Each one of these.
+    Among(&'static [&'static str]),
     /// Replies of the same type.
     SameType,
 }
@@ -65,6 +67,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         commands: &["xinfo groups"],
         rule: Rule::SameType,
         reason: "servers do not replicate a consumer that XCLAIM or XAUTOCLAIM made and that claimed nothing",
+    },
+    Allowed {
+        commands: &["object refcount"],
+        rule: Rule::SameType,
+        reason: "INCRBYFLOAT is replicated as SET, which on the replica may find a shared number",
+    },
+    Allowed {
+        commands: &["object encoding"],
+        rule: Rule::Among(&["$3\r\nint\r\n", "$6\r\nembstr\r\n", "$3\r\nraw\r\n"]),
+        reason: "INCRBYFLOAT is replicated as SET, so that a replica may keep the same string in another way",
     },
     Allowed {
         commands: &["function list"],
