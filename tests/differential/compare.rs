@@ -1,6 +1,6 @@
 //! Whether two replies to a command are the same, under the allow-list.
 
-use crate::allowed::{Rule, rule};
+use crate::allowed::{Rule, rules};
 use crate::program::Words;
 use crate::wire::frame_end;
 
@@ -24,12 +24,16 @@ pub(crate) fn same(words: Option<&Words>, queued: &[Words], plain: &[u8], other:
                 .zip(plain.iter().zip(&other))
                 .all(|(words, (plain, other))| same(Some(words), &[], plain, other));
     }
-    rule(words).is_some_and(|rule| same_under(rule, plain, other))
+    rules(words).any(|rule| same_under(rule, plain, other))
 }
 
 fn same_under(rule: Rule, plain: &[u8], other: &[u8]) -> bool {
     match rule {
         Rule::SameType => true,
+        Rule::Among(replies) => {
+            let known = |frame: &[u8]| replies.iter().any(|reply| reply.as_bytes() == frame);
+            known(plain) && known(other)
+        }
         Rule::Near(distance) => {
             if plain[0] == b'*' {
                 // The hash fields' forms answer one number for each field.
@@ -126,6 +130,8 @@ fn only_what_is_allowed_may_differ() {
         ("SMEMBERS a", "*0\r\n", "*-1\r\n", false),
         ("RANDOMKEY", "$1\r\na\r\n", "$1\r\nb\r\n", true),
         ("RANDOMKEY", "$1\r\na\r\n", "-ERR\r\n", false),
+        ("OBJECT ENCODING s", "$3\r\nint\r\n", "$6\r\nembstr\r\n", true),
+        ("OBJECT ENCODING s", "$3\r\nint\r\n", "$9\r\nquicklist\r\n", false),
         (
             "HELLO 3",
             "%2\r\n$2\r\nid\r\n:1\r\n+a\r\n+b\r\n",

@@ -15,6 +15,7 @@ mod program;
 mod random;
 mod relay;
 mod run;
+mod scan;
 mod shrink;
 mod wire;
 

@@ -3,16 +3,17 @@
 //! How many replies a step has is the plain server's to say: what came there once it has nothing more to do is
 //! what has to come from the other side. So nothing here models subscriptions, CLIENT REPLY or blocking.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_ambassador::commands::{Class, Table};
 
-use crate::compare::{children, same};
+use crate::compare::same;
 use crate::program::{Program, Step, Words, line};
-use crate::wire::{PATIENCE, Wire, encode, frame_end};
+use crate::scan::scan;
+use crate::wire::{PATIENCE, Wire, encode, show};
 
 /// What is a difference.
 #[derive(Debug, Clone)]
@@ -169,7 +170,7 @@ impl Pair {
             Step::Await(_) => return self.wait_unblocked(connections),
             Step::Scan(_, words) => {
                 self.wait_in_sync(dirty);
-                return scan(connection, words);
+                return scan(&mut connection.plain, &mut connection.other, words);
             }
             Step::Raw(_, raw) => {
                 self.wait_in_sync(dirty);
@@ -379,11 +380,6 @@ fn replies(frames: &[Vec<u8>]) -> usize {
     frames.iter().filter(|frame| frame[0] != b'>').count()
 }
 
-fn show(frame: &[u8]) -> String {
-    let shown = frame[..frame.len().min(600)].escape_ascii();
-    format!("{shown}{}", if frame.len() > 600 { "..." } else { "" })
-}
-
 /// How many clients a server holds blocked.
 fn blocked(wire: &mut Wire) -> u64 {
     number(&wire.ask(&["INFO", "clients"]), b"\r\nblocked_clients:")
@@ -398,68 +394,4 @@ fn number(text: &[u8], field: &[u8]) -> u64 {
         .iter()
         .take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
-}
-
-/// A whole iteration on both sides. Cursors differ, and so may the order and how often an element comes.
-fn scan(connection: &mut Connection, words: &Words) -> Result<(), String> {
-    connection.plain.set_waiting(true);
-    let plain = iterate(&mut connection.plain, words);
-    connection.plain.set_waiting(false);
-    let other = iterate(&mut connection.other, words);
-    if plain == other {
-        return Ok(());
-    }
-    let shown = |set: &BTreeSet<Vec<u8>>| set.iter().map(|item| show(item)).collect::<Vec<_>>().join(" ");
-    Err(format!(
-        "{}\n  plain      {}\n  ambassador {}",
-        line(words),
-        shown(&plain),
-        shown(&other)
-    ))
-}
-
-fn iterate(wire: &mut Wire, words: &Words) -> BTreeSet<Vec<u8>> {
-    let mut words = words.clone();
-    let cursor_at = if words[0].eq_ignore_ascii_case(b"scan") {
-        1
-    } else {
-        2
-    };
-    let width = if words[0].len() == 5 && !words[0].eq_ignore_ascii_case(b"sscan") {
-        2
-    } else {
-        1
-    };
-    let width = if words.iter().any(|word| word.eq_ignore_ascii_case(b"novalues")) {
-        1
-    } else {
-        width
-    };
-    let mut found = BTreeSet::new();
-    // A thousand keys at one a round, with room for a table that is being resized.
-    for _ in 0..10_000 {
-        let mut bytes = Vec::new();
-        encode(&mut bytes, &words);
-        wire.send(&bytes);
-        let Some(reply) = wire.wait_frame(PATIENCE) else {
-            found.insert(b"(no reply)".to_vec());
-            return found;
-        };
-        let [cursor, items] = children(&reply)[..] else {
-            found.insert(reply);
-            return found;
-        };
-        found.extend(children(items).chunks(width).map(<[&[u8]]>::concat));
-        let start = cursor
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
-        let next = &cursor[start..frame_end(cursor).unwrap_or(2) - 2];
-        if next == b"0" || words.len() <= cursor_at {
-            return found;
-        }
-        words[cursor_at] = next.to_vec();
-    }
-    found.insert(b"(no end)".to_vec());
-    found
 }

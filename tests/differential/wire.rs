@@ -150,6 +150,12 @@ pub(crate) fn frame_end(bytes: &[u8]) -> Option<usize> {
     Some(end)
 }
 
+/// A reply as it is printed.
+pub(crate) fn show(frame: &[u8]) -> String {
+    let shown = frame[..frame.len().min(600)].escape_ascii();
+    format!("{shown}{}", if frame.len() > 600 { "..." } else { "" })
+}
+
 #[test]
 fn replies_end_where_they_end() {
     for whole in [
