@@ -7,6 +7,9 @@
 
 mod client;
 mod client_commands;
+mod client_filter;
+mod client_line;
+mod client_seen;
 mod clients;
 mod dispatch;
 mod failure;
@@ -18,8 +21,10 @@ mod links;
 mod mailbox;
 mod owed;
 mod profile;
+mod question;
 mod replies;
 mod requests;
+mod roll_call;
 mod route;
 mod session;
 mod slots;
@@ -36,7 +41,10 @@ use std::thread::{self, JoinHandle};
 
 use mio::{Poll, Waker};
 
-pub use mailbox::{Hint, Inbox, Mail, WorkerHandle};
+pub use client_filter::Filter;
+pub use client_line::Seen;
+pub use mailbox::{Hint, Inbox, Mail, Peer, WorkerHandle};
+pub use question::{Answer, Call, Question};
 
 use crate::settings::Settings;
 use crate::stats::WorkerStats;

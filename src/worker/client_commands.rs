@@ -21,6 +21,7 @@ impl Worker {
     ) -> Outcome {
         // One more than any of them takes, so that too many are seen.
         let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(2).take(3).collect();
+        self.remember_command(key, b"client", Arguments::of(bytes).nth(1));
         let Some(client) = self.clients.get_mut(key) else {
             return Outcome::Done;
         };
@@ -74,8 +75,24 @@ impl Worker {
             (ClientHandling::Tracking, [switch, ..]) if switch.eq_ignore_ascii_case(b"on") => {
                 return self.open_tunnel(key);
             }
+            (ClientHandling::Info, []) => self.client_info(key),
+            (ClientHandling::List | ClientHandling::Kill | ClientHandling::Unblock, _) => {
+                return self.call_roll(key, verdict, of_client, bytes);
+            }
             _ => return Outcome::Plain,
         }
         self.counted(verdict)
+    }
+
+    fn client_info(&mut self, key: ClientKey) {
+        let Some(seen) = self.seen(key) else {
+            return;
+        };
+        let mut line = Vec::new();
+        seen.line(self.client_fields(), &mut line);
+        line.push(b'\n');
+        let mut reply = Vec::new();
+        write::text(&mut reply, seen.resp3, &line);
+        self.answer(key, &reply);
     }
 }

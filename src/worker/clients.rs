@@ -216,7 +216,7 @@ impl Worker {
         let first = self
             .links
             .get(lease.link)
-            .and_then(|link| link.pipeline.iter().find(|sent| sent.kind != Kind::Own));
+            .and_then(|link| link.pipeline.iter().find(|sent| !matches!(sent.kind, Kind::Own | Kind::Asked(_))));
         first.is_some_and(|sent| sent.kind == Kind::Waits)
     }
 
@@ -237,6 +237,7 @@ impl Worker {
         if let Some(link) = client.lease() {
             self.drop_link(link);
         }
+        self.rolls.retain(|roll| roll.client != key);
         self.recycle(std::mem::take(&mut client.input));
         self.recycle(std::mem::take(&mut client.out));
     }

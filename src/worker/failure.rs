@@ -44,6 +44,10 @@ impl Worker {
             if sent.kind == Kind::Own {
                 continue;
             }
+            if let Kind::Asked(number) = sent.kind {
+                self.heard(number, true);
+                continue;
+            }
             if index == 0 && middle {
                 // Part of a reply went to the client already: nothing can mend that.
                 self.close_client(sent.client);
@@ -287,7 +291,7 @@ impl Worker {
         };
         let retries = match kind {
             Kind::Reads { retries } => retries.saturating_sub(1),
-            Kind::Writes | Kind::Waits | Kind::Own => 0,
+            Kind::Writes | Kind::Waits | Kind::Own | Kind::Asked(_) => 0,
         };
         self.stats.reads_retried.add(1);
         let kind = Kind::Reads { retries };

@@ -36,6 +36,8 @@ pub(super) enum Kind {
     Waits,
     /// Of the ambassador's own: its replies are dropped.
     Own,
+    /// Of the ambassador's own: the reply is looked at (`roll_call`).
+    Asked(u32),
 }
 
 /// A batch of commands that was put on the link and is not wholly answered.
@@ -131,6 +133,8 @@ pub(super) struct Link {
     pub(super) handshake: Vec<u8>,
     /// Replies to the handshake that are still to come.
     pub(super) handshake_replies: u32,
+    /// CLIENT ID of an own connection, asked for at the end of its handshake; `None` where it may not be asked.
+    pub(super) upstream_id: Option<u64>,
     /// Requests: answered ones up to `answered`, handed to the socket up to `sent`.
     log: Vec<u8>,
     sent: usize,
@@ -174,6 +178,7 @@ impl Link {
             usage: lease.map_or(Use::Shared, Use::Leased),
             handshake: Vec::new(),
             handshake_replies: 0,
+            upstream_id: None,
             log: Vec::new(),
             sent: 0,
             answered: 0,

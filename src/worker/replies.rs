@@ -86,11 +86,14 @@ impl Worker {
         };
         let load = &mut self.load[link.node.index()];
         *load = load.saturating_sub(ended);
-        if let Some(first) = link.pipeline.front()
-            && first.kind != Kind::Own
-        {
-            let (client, batch) = (first.client, first.batch);
-            self.deliver(client, batch, bytes, ended);
+        let Some(first) = link.pipeline.front() else {
+            return;
+        };
+        let (client, batch) = (first.client, first.batch);
+        match first.kind {
+            Kind::Own => {}
+            Kind::Asked(number) => self.hear(number, bytes),
+            _ => self.deliver(client, batch, bytes, ended),
         }
     }
 
@@ -98,8 +101,13 @@ impl Worker {
     fn answered(&mut self, sent: &Sent, node: crate::topology::NodeId, bytes: &[u8], ended: u32) {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
-        if sent.kind == Kind::Own {
-            return;
+        match sent.kind {
+            Kind::Own => return,
+            Kind::Asked(number) => {
+                self.hear(number, bytes);
+                return self.heard(number, false);
+            }
+            _ => {}
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
