@@ -57,7 +57,8 @@ mod tests {
     const RESP2: &[u8] = b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:10\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
     const RESP3: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:10\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
 
-    const INFO: &[u8] = b"$79\r\nid=3 addr=[::1]:5 name=x flags=N multi=-1 rbs=16384 events=r resp=2 lib-name=\n\r\n";
+    const INFO: &[u8] =
+        b"$79\r\nid=3 addr=[::1]:5 name=x flags=N multi=-1 rbs=16384 events=r resp=2 lib-name=\n\r\n";
 
     #[test]
     fn both_halves_with_any_id_between_them_are_a_greeting() {

@@ -76,15 +76,12 @@ impl Filter {
 
     /// Whether a client is meant, when the one with that id asks.
     pub(super) fn matches(&self, seen: &Seen, asker: u64) -> bool {
-        let same = |wanted: &Option<Vec<u8>>, found: &[u8]| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        let same =
+            |wanted: &Option<Vec<u8>>, found: &[u8]| wanted.as_ref().is_none_or(|wanted| wanted == found);
         (self.ids.is_empty() || self.ids.contains(&seen.id))
-            && self.kind.is_none_or(|kind| {
-                kind == if seen.pubsub {
-                    Kind::PubSub
-                } else {
-                    Kind::Normal
-                }
-            })
+            && self
+                .kind
+                .is_none_or(|kind| kind == if seen.pubsub { Kind::PubSub } else { Kind::Normal })
             && same(&self.user, &seen.user)
             && same(&self.address, seen.address.as_bytes())
             && same(&self.local_address, seen.local_address.as_bytes())
@@ -96,11 +93,7 @@ impl Filter {
 /// A number as Redis writes it: no sign, no zeros in front.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let plain = digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || !digits.starts_with(b"0"));
-    std::str::from_utf8(digits)
-        .ok()
-        .filter(|_| plain)?
-        .parse()
-        .ok()
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 #[cfg(test)]

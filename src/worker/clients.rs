@@ -213,10 +213,11 @@ impl Worker {
         let Some(Mode::Leased(lease)) = self.clients.get(key).map(|client| &client.mode) else {
             return false;
         };
-        let first = self
-            .links
-            .get(lease.link)
-            .and_then(|link| link.pipeline.iter().find(|sent| !matches!(sent.kind, Kind::Own | Kind::Asked(_))));
+        let first = self.links.get(lease.link).and_then(|link| {
+            link.pipeline
+                .iter()
+                .find(|sent| !matches!(sent.kind, Kind::Own | Kind::Asked(_)))
+        });
         first.is_some_and(|sent| sent.kind == Kind::Waits)
     }
 

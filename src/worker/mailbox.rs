@@ -1,7 +1,7 @@
 //! What the rest of the process tells a worker, and what a worker tells back.
 
-use std::sync::{Arc, Weak};
 use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::Waker;

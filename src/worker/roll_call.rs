@@ -229,7 +229,11 @@ impl Worker {
             .clients
             .keys()
             .into_iter()
-            .find(|key| self.clients.get(*key).is_some_and(|client| client.session.id == id))
+            .find(|key| {
+                self.clients
+                    .get(*key)
+                    .is_some_and(|client| client.session.id == id)
+            })
             .filter(|key| self.is_blocked(*key));
         let lease = found
             .and_then(|key| self.clients.get(key)?.lease())
@@ -336,7 +340,9 @@ fn judged_kill<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
     let mut judged = vec![&b"CLIENT"[..], b"KILL", b"LADDR", NOBODY];
     for argument in arguments {
         // The word itself stays, so that `LADDR LADDR x` cannot shift what is meant by whom.
-        let is_value = judged.last().is_some_and(|last| last.eq_ignore_ascii_case(b"laddr"));
+        let is_value = judged
+            .last()
+            .is_some_and(|last| last.eq_ignore_ascii_case(b"laddr"));
         judged.push(if is_value { NOBODY } else { argument });
     }
     judged
@@ -369,11 +375,20 @@ mod tests {
     /// Whatever is said, each option LADDR that a server can see has a value that nobody has.
     #[test]
     fn what_the_master_judges_can_hit_nobody() {
-        for words in ["LADDR 1.2.3.4:5 ID 3", "laddr laddr x ID 3", "ID 3", "TYPE laddr 1.2.3.4:5", "ID 1 LADDR"] {
+        for words in [
+            "LADDR 1.2.3.4:5 ID 3",
+            "laddr laddr x ID 3",
+            "ID 3",
+            "TYPE laddr 1.2.3.4:5",
+            "ID 1 LADDR",
+        ] {
             let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
             let judged = judged_kill(&words);
             assert_eq!(judged.len(), words.len() + 4);
-            for pair in judged.windows(2).filter(|pair| pair[0].eq_ignore_ascii_case(b"laddr")) {
+            for pair in judged
+                .windows(2)
+                .filter(|pair| pair[0].eq_ignore_ascii_case(b"laddr"))
+            {
                 assert_eq!(pair[1], NOBODY);
             }
         }

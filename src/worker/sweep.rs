@@ -19,7 +19,10 @@ impl Worker {
     pub(super) fn sweep(&mut self) {
         self.unpark();
         self.expire_rolls();
-        let mut hurried = !self.parked.is_empty() || !self.rolls.is_empty() || !self.resting.is_empty() || self.draining.is_some();
+        let mut hurried = !self.parked.is_empty()
+            || !self.rolls.is_empty()
+            || !self.resting.is_empty()
+            || self.draining.is_some();
         for key in self.links.keys() {
             hurried |= self.sweep_link(key);
         }
