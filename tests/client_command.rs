@@ -364,6 +364,46 @@ fn unblock_ends_a_blocked_command_on_whatever_worker() {
 }
 
 #[test]
+fn users_are_told_apart_and_may_do_what_the_server_lets_them() {
+    for flavor in Flavor::ALL {
+        for workers in WORKERS {
+            let (group, ambassador) = start(flavor, workers);
+            for node in group.nodes() {
+                node.command(&["ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@admin"]);
+            }
+            let mut asker = Client::connect(ambassador.port());
+            let mut app = Client::connect(ambassador.port());
+            app.command(&["AUTH", "app", "pw"]);
+            assert_eq!(info(&mut app)["user"], "app");
+            for words in [
+                &["CLIENT", "LIST"][..],
+                &["CLIENT", "KILL", "TYPE", "normal"],
+                &["CLIENT", "KILL", "127.0.0.1:1"],
+                &["CLIENT", "UNBLOCK", "1"],
+            ] {
+                let mut plain = Client::connect(group.master.port());
+                plain.command(&["AUTH", "app", "pw"]);
+                let expected = plain.command(words);
+                assert!(expected.is_error(), "{words:?}: {expected:?}");
+                assert_eq!(app.command(words), expected, "{words:?}");
+            }
+            assert_eq!(
+                asker.command(&["CLIENT", "KILL", "USER", "app"]),
+                Reply::Integer(1)
+            );
+            assert!(is_closed(&mut app));
+            assert_eq!(
+                asker.command(&["CLIENT", "KILL", "USER", "app"]),
+                Reply::Integer(0)
+            );
+            // Behind an answer that is not shown everything goes on as well.
+            asker.send_raw(b"CLIENT REPLY SKIP\r\nCLIENT LIST\r\nPING\r\n");
+            assert_eq!(asker.read_reply(), Reply::Simple("PONG".to_owned()));
+        }
+    }
+}
+
+#[test]
 fn pause_holds_writes_until_unpause() {
     for flavor in Flavor::ALL {
         let (_group, ambassador) = start(flavor, "3");

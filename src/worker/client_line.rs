@@ -9,6 +9,10 @@ const FIELDS: &str = "id=0 addr= laddr= fd=0 name= age=0 idle=0 flags=N db=0 sub
 
 /// What is known of a client at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each a field or a flag of its own"
+)]
 pub struct Seen {
     pub(super) id: u64,
     pub(super) address: String,

@@ -19,7 +19,7 @@ use super::turn::Worker;
 use crate::commands::ClientHandling;
 use crate::resp::{Arguments, write};
 
-/// No connection has this address; filters are ANDed, so that with it nobody matches.
+/// No connection has this address; whoever matches must match every filter, so that with it nobody does.
 const NOBODY: &[u8] = b"redis-ambassador:nobody";
 
 /// No connection has this id.
