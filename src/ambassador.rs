@@ -127,6 +127,11 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         workers.push(handle);
         threads.push(thread);
     }
+    let peers: Vec<_> = workers.iter().map(WorkerHandle::peer).collect();
+    for (place, worker) in workers.iter().enumerate() {
+        let peers = peers.clone();
+        worker.send(Mail::Peers { place, peers });
+    }
     let control = control::start(Arc::clone(&settings), hints, workers.clone());
     let refused = Arc::new(WorkerStats::default());
     let mut running = Running {

@@ -61,6 +61,8 @@ pub struct Greeting {
     pub resp2: (Vec<u8>, Vec<u8>),
     /// HELLO 3's reply up to and without the digits of the id.
     pub resp3: (Vec<u8>, Vec<u8>),
+    /// The fields of CLIENT INFO as the master has them, with neutral values; empty when it does not say.
+    pub client_fields: String,
 }
 
 /// The group at one moment.

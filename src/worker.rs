@@ -7,6 +7,9 @@
 
 mod client;
 mod client_commands;
+mod client_filter;
+mod client_line;
+mod client_seen;
 mod clients;
 mod cursor;
 mod dispatch;
@@ -24,10 +27,12 @@ mod mailbox;
 mod mend;
 mod owed;
 mod profile;
+mod question;
 mod read_form;
 mod redirect;
 mod replies;
 mod requests;
+mod roll_call;
 mod route;
 mod script_store;
 mod scripts;
@@ -47,7 +52,10 @@ use std::thread::{self, JoinHandle};
 
 use mio::{Poll, Waker};
 
-pub use mailbox::{Hint, Inbox, Mail, WorkerHandle};
+pub use client_filter::Filter;
+pub use client_line::Seen;
+pub use mailbox::{Hint, Inbox, Mail, Peer, WorkerHandle};
+pub use question::{Answer, Call, Question};
 pub use script_store::ScriptStore;
 
 use crate::settings::Settings;

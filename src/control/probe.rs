@@ -159,16 +159,21 @@ impl Session<'_> {
         info::parse(&replication, &persistence).map_err(Failure::protocol)
     }
 
-    /// HELLO 3 and back to 2, then COMMAND. Error replies are answers too: the user may not be
+    /// HELLO 3 and back to 2, then COMMAND and CLIENT INFO. Error replies are answers too: the user may not be
     /// permitted to ask, or the server may not know the command.
     async fn identity(&self, connection: &mut Connection) -> Result<Identity, Failure> {
-        let requests: [&[&[u8]]; 3] = [&[b"HELLO", b"3"], &[b"HELLO", b"2"], &[b"COMMAND"]];
+        let requests: [&[&[u8]]; 4] = [
+            &[b"HELLO", b"3"],
+            &[b"HELLO", b"2"],
+            &[b"COMMAND"],
+            &[b"CLIENT", b"INFO"],
+        ];
         // COMMAND is a few hundred kilobytes: it gets the time of a connect, not that of a probe.
         let replies = connection
             .ask(&requests, LARGE_REPLY, self.upstream.connect_timeout)
             .await?;
         Ok(Identity {
-            greeting: greeting::cut(&replies[1], &replies[0]),
+            greeting: greeting::cut(&replies[1], &replies[0], &replies[3]),
             commands: match decode(&replies[2])? {
                 OwnedFrame::Error(_) => None,
                 // A copy, so that it does not hold the buffer that it came in.

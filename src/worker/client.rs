@@ -114,6 +114,26 @@ pub(super) struct Tunnel {
     pub(super) mends: Mends,
 }
 
+/// The name of a command in place, so that remembering one allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct CommandName {
+    length: u8,
+    bytes: [u8; 31],
+}
+
+impl CommandName {
+    /// Names that are too long are cut: Redis has none.
+    pub(super) fn set(&mut self, name: &[u8]) {
+        let length = name.len().min(self.bytes.len());
+        self.bytes[..length].copy_from_slice(&name[..length]);
+        self.length = length as u8;
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
 /// One client.
 #[derive(Debug)]
 #[expect(
@@ -157,6 +177,10 @@ pub(super) struct Client {
     pub(super) overrun: bool,
     /// To be closed once all that is owed has been handed over.
     pub(super) closing: bool,
+    /// When it connected.
+    pub(super) born: Instant,
+    /// The last command of the bytes that it sent last.
+    pub(super) command: CommandName,
     /// When it last sent anything.
     pub(super) heard: Instant,
     /// Since when a request is incomplete.
@@ -188,6 +212,8 @@ impl Client {
             again: false,
             overrun: false,
             closing: false,
+            born: now,
+            command: CommandName::default(),
             heard: now,
             began: None,
         }

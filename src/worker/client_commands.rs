@@ -21,10 +21,16 @@ impl Worker {
     ) -> Outcome {
         // One more than any of them takes, so that too many are seen.
         let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(2).take(3).collect();
+        self.remember_command(key, b"client", Arguments::of(bytes).nth(1));
+        // Redis 7.2 brought SETINFO, NO-TOUCH and these fields; an older server says itself that it knows neither.
+        let fields = self.client_fields();
+        let is_old = !fields.is_empty() && !fields.contains(" lib-name=");
         let Some(client) = self.clients.get_mut(key) else {
             return Outcome::Done;
         };
         match (of_client, &arguments[..]) {
+            (ClientHandling::SetInfo, _) if is_old => return Outcome::Plain,
+            (ClientHandling::Switch, _) if is_old && is_no_touch(bytes) => return Outcome::Plain,
             (ClientHandling::Id, []) => {
                 let mut reply = Vec::new();
                 write::integer(&mut reply, client.session.id);
@@ -74,8 +80,29 @@ impl Worker {
             (ClientHandling::Tracking, [switch, ..]) if switch.eq_ignore_ascii_case(b"on") => {
                 return self.open_tunnel(key);
             }
+            (ClientHandling::Info, []) => self.client_info(key),
+            (ClientHandling::List | ClientHandling::Kill | ClientHandling::Unblock, _) => {
+                return self.call_roll(key, verdict, of_client, bytes);
+            }
             _ => return Outcome::Plain,
         }
         self.counted(verdict)
     }
+
+    fn client_info(&mut self, key: ClientKey) {
+        let Some(seen) = self.seen(key) else {
+            return;
+        };
+        let mut line = Vec::new();
+        seen.line(self.client_fields(), &mut line);
+        line.push(b'\n');
+        let mut reply = Vec::new();
+        write::text(&mut reply, seen.resp3, &line);
+        self.answer(key, &reply);
+    }
+}
+
+fn is_no_touch(request: &[u8]) -> bool {
+    let second = Arguments::of(request).nth(1);
+    second.is_some_and(|name| name.eq_ignore_ascii_case(b"no-touch"))
 }

@@ -237,6 +237,7 @@ impl Worker {
         if let Some(link) = client.lease() {
             self.drop_link(link);
         }
+        self.rolls.retain(|roll| roll.client != key);
         self.recycle(std::mem::take(&mut client.input));
         self.recycle(std::mem::take(&mut client.out));
     }

@@ -16,6 +16,7 @@ use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
+use crate::commands::Handling;
 use crate::resp::{Bounds, RequestScanner, Step, write};
 use crate::stats::{Fault, Limit};
 use crate::topology::{NodeId, Role};
@@ -63,6 +64,10 @@ impl Worker {
                     continue;
                 }
                 _ => {}
+            }
+            if let Kind::Asked(number) = sent.kind {
+                self.heard(number, true);
+                continue;
             }
             if index == 0 && middle {
                 // Part of a reply went to the client already: nothing can mend that.
@@ -285,7 +290,11 @@ impl Worker {
         let request = &log[skipped..];
         let len = match RequestScanner::default().scan(request, bounds) {
             Ok(Step::Complete(found)) => {
-                if error.starts_with(b"-READONLY") {
+                // What a script does says nothing of the command that runs it.
+                let plain = self
+                    .entry(&found, request)
+                    .is_none_or(|command| command.handling == Handling::Forward);
+                if error.starts_with(b"-READONLY") && plain {
                     let name = String::from_utf8_lossy(&request[found.name.clone()]).to_lowercase();
                     self.stats.reclassified.add(1);
                     self.hint(Hint::NotARead(name));

@@ -36,6 +36,12 @@ impl Worker {
             }
             let reply = &bytes[at..at + scanned.taken];
             at += scanned.taken;
+            if link.owner().is_some() && link.handshake_replies == 1 {
+                // CLIENT ID; a user who may not ask cannot be unblocked, and nothing else.
+                link.upstream_id = integer(reply);
+                link.handshake_replies = 0;
+                continue;
+            }
             if reply.starts_with(b"-") {
                 self.failed.push((key, Cause::Refused(reply.to_vec())));
                 return Ok(bytes.len());
@@ -77,4 +83,9 @@ impl Worker {
             self.unstall(client, Stall::Verdict(verdict));
         }
     }
+}
+
+fn integer(reply: &[u8]) -> Option<u64> {
+    let digits = reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

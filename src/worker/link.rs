@@ -47,12 +47,17 @@ pub(super) enum Kind {
     Load,
     /// A client's command whose reply is merged with those of other nodes.
     Gathered,
+    /// Of the ambassador's own: the reply is looked at (`roll_call`).
+    Asked(u32),
 }
 
 impl Kind {
     /// Whether no client is owed the replies as they are.
     pub(super) fn is_own(self) -> bool {
-        matches!(self, Kind::Own | Kind::Login | Kind::Load | Kind::Gathered)
+        matches!(
+            self,
+            Kind::Own | Kind::Login | Kind::Load | Kind::Gathered | Kind::Asked(_)
+        )
     }
 }
 
@@ -154,6 +159,8 @@ pub(super) struct Link {
     pub(super) handshake: Vec<u8>,
     /// Replies to the handshake that are still to come.
     pub(super) handshake_replies: u32,
+    /// CLIENT ID of an own connection, asked for at the end of its handshake; `None` where it may not be asked.
+    pub(super) upstream_id: Option<u64>,
     /// Requests: answered ones up to `answered`, handed to the socket up to `sent`.
     log: Vec<u8>,
     sent: usize,
@@ -197,6 +204,7 @@ impl Link {
             usage,
             handshake: Vec::new(),
             handshake_replies: 0,
+            upstream_id: None,
             log: Vec::new(),
             sent: 0,
             answered: 0,

@@ -12,6 +12,7 @@ use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved, Socket};
 use super::turn::{Worker, link_token};
+use crate::resp::write;
 use crate::topology::NodeId;
 
 /// Reads per link and turn.
@@ -91,6 +92,10 @@ impl Worker {
         let mut link = Link::new(node, profile, Socket::Tcp(stream), usage, self.now);
         let replies = self.profiles.get(profile).handshake(&mut link.handshake);
         link.handshake_replies = replies;
+        if matches!(usage, Use::Leased(_)) {
+            write::request(&mut link.handshake, [&b"CLIENT"[..], b"ID"]);
+            link.handshake_replies += 1;
+        }
         let key = self.links.insert(link);
         let link = self.links.get_mut(key)?;
         if let Err(error) = link.socket.register(self.poll.registry(), link_token(key)) {

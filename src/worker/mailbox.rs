@@ -1,11 +1,12 @@
 //! What the rest of the process tells a worker, and what a worker tells back.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::Waker;
 
+use super::question::{Answer, Call};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::topology::{NodeId, Topology};
@@ -21,6 +22,17 @@ pub enum Mail {
     Topology(Arc<Topology>),
     /// The configuration changed.
     Settings(Arc<Settings>),
+    /// Every worker, and at which place the one that is told stands.
+    Peers {
+        /// Its own place.
+        place: usize,
+        /// All of them.
+        peers: Vec<Peer>,
+    },
+    /// Another worker asks about clients.
+    Call(Arc<Call>),
+    /// Another worker answers.
+    Answer(Answer),
     /// Finish what is in flight, close clients as they fall idle, stop after the given time at the latest.
     Drain(Duration),
 }
@@ -41,19 +53,49 @@ pub enum Hint {
 pub struct WorkerHandle {
     /// Its counters.
     pub stats: Arc<WorkerStats>,
-    sender: Sender<Mail>,
+    sender: Arc<Sender<Mail>>,
     waker: Arc<Waker>,
 }
 
 impl WorkerHandle {
     /// A handle whose messages arrive at the other end of `sender`, after a wake-up by `waker`.
     pub fn new(stats: Arc<WorkerStats>, sender: Sender<Mail>, waker: Arc<Waker>) -> Self {
-        WorkerHandle { stats, sender, waker }
+        WorkerHandle {
+            stats,
+            sender: Arc::new(sender),
+            waker,
+        }
     }
 
     /// Sends a message and wakes the worker. False when the worker has ended.
     pub fn send(&self, mail: Mail) -> bool {
         self.sender.send(mail).is_ok() && self.waker.wake().is_ok()
+    }
+}
+
+impl WorkerHandle {
+    /// What another worker needs of it.
+    pub fn peer(&self) -> Peer {
+        Peer {
+            sender: Arc::downgrade(&self.sender),
+            waker: Arc::clone(&self.waker),
+        }
+    }
+}
+
+/// One worker's end of another. It keeps none of them going: they end when every [`WorkerHandle`] is gone.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    sender: Weak<Sender<Mail>>,
+    waker: Arc<Waker>,
+}
+
+impl Peer {
+    /// Sends a message and wakes the worker. False when the worker has ended.
+    pub fn send(&self, mail: Mail) -> bool {
+        self.sender
+            .upgrade()
+            .is_some_and(|sender| sender.send(mail).is_ok() && self.waker.wake().is_ok())
     }
 }
 

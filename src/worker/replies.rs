@@ -100,17 +100,17 @@ impl Worker {
         *load = load.saturating_sub(ended);
         let changed = link.is_edited().then(|| link.edited(bytes, false));
         let bytes = changed.as_deref().unwrap_or(bytes);
-        if link.held.len() > self.settings.limits.client_output
-            && let Some(first) = link.pipeline.front()
-        {
-            let client = first.client;
+        let Some(first) = link.pipeline.front() else {
+            return;
+        };
+        let (client, batch) = (first.client, first.batch);
+        if link.held.len() > self.settings.limits.client_output {
             return self.close_over_limit(client, Limit::ClientOutput);
         }
-        if let Some(first) = link.pipeline.front()
-            && !first.kind.is_own()
-        {
-            let (client, batch) = (first.client, first.batch);
-            self.deliver(client, batch, bytes, ended);
+        match first.kind {
+            Kind::Asked(number) => self.hear(number, bytes),
+            kind if kind.is_own() => {}
+            _ => self.deliver(client, batch, bytes, ended),
         }
     }
 
@@ -138,6 +138,10 @@ impl Worker {
                     self.drop_link(key);
                 }
                 return self.gathered(sent.client, Some(bytes));
+            }
+            Kind::Asked(number) => {
+                self.hear(number, bytes);
+                return self.heard(number, false);
             }
             Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
         }

@@ -74,6 +74,9 @@ impl Segment {
     }
 }
 
+/// Where a request's name and its second word stand.
+type Names = (Range<usize>, Option<Range<usize>>);
+
 /// What became of a request that is not simply sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -91,6 +94,16 @@ impl Worker {
     /// Deals with as many requests as are whole. Returns how many bytes are dealt with; the rest is to be shown
     /// again.
     pub(super) fn process(&mut self, key: ClientKey, data: &[u8]) -> usize {
+        let mut last = None;
+        let dealt_with = self.process_each(key, data, &mut last);
+        if let Some((name, second)) = last {
+            self.remember_command(key, &data[name], second.map(|second| &data[second]));
+        }
+        dealt_with
+    }
+
+    /// As [`Worker::process`]; `last` is where the names of the last request stand.
+    fn process_each(&mut self, key: ClientKey, data: &[u8], last: &mut Option<Names>) -> usize {
         let mut segment = Segment::starting(0);
         let mut at = 0;
         loop {
@@ -99,6 +112,10 @@ impl Worker {
             };
             if client.closing {
                 return data.len();
+            }
+            if client.stall == Stall::Owed {
+                // What came last has to be answered before anything else.
+                return at;
             }
             match &mut client.mode {
                 Mode::Tunnel(_) => return at + self.tunnel_requests(key, &data[at..]),
@@ -118,6 +135,9 @@ impl Worker {
             match client.scanner.scan(&data[at..], self.bounds) {
                 Ok(Step::Complete(request)) => {
                     let bytes = &data[at..at + request.len];
+                    let of_data = |range: &Range<usize>| at + range.start..at + range.end;
+                    let second = (request.argc > 1).then(|| of_data(&request.second));
+                    *last = Some((of_data(&request.name), second));
                     let verdict = self.judge(&request, bytes);
                     if self.is_plain(key, verdict) {
                         segment.add(verdict.class, at + request.len);

@@ -1,6 +1,7 @@
 //! A stream socket of either kind, so that a Unix socket's client is a client like any other.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -30,6 +31,24 @@ impl Socket {
                 .peer_addr()
                 .map_or_else(|_| "?:0".to_owned(), |address| address.to_string()),
             Socket::Unix(stream) => Self::path(stream.local_addr()),
+        }
+    }
+
+    /// Where the client connected to, as CLIENT LIST shows it.
+    pub(super) fn local(&self) -> String {
+        match self {
+            Socket::Tcp(stream) => stream
+                .local_addr()
+                .map_or_else(|_| "?:0".to_owned(), |address| address.to_string()),
+            Socket::Unix(_) => self.peer(),
+        }
+    }
+
+    /// The file descriptor's number.
+    pub(super) fn descriptor(&self) -> i32 {
+        match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
         }
     }
 

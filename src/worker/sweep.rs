@@ -18,7 +18,11 @@ impl Worker {
     /// Looks after every time-out.
     pub(super) fn sweep(&mut self) {
         self.unpark();
-        let mut hurried = !self.parked.is_empty() || !self.resting.is_empty() || self.draining.is_some();
+        self.expire_rolls();
+        let mut hurried = !self.parked.is_empty()
+            || !self.rolls.is_empty()
+            || !self.resting.is_empty()
+            || self.draining.is_some();
         for key in self.links.keys() {
             hurried |= self.sweep_link(key);
         }

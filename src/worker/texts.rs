@@ -26,6 +26,9 @@ pub(super) const NO_LEASE: &str = "ERR redis-ambassador: as many connections for
 /// A request that has to be understood whole is larger than that.
 pub(super) const TOO_LARGE: &str = "ERR redis-ambassador: this command's arguments are too large";
 
+/// An option of CLIENT LIST or CLIENT KILL that the server takes and the ambassador does not know.
+pub(super) const NO_FILTER: &str = "ERR redis-ambassador: an option of this command is not supported";
+
 /// The master has not been asked yet, or is too old for HELLO.
 pub(super) const NO_HELLO: &str = "ERR unknown command 'HELLO'";
 

@@ -17,8 +17,9 @@ use tracing::error;
 use super::client::Client;
 use super::gather::Gather;
 use super::link::{Cause, Link, Parked};
-use super::mailbox::{Inbox, Mail};
+use super::mailbox::{Inbox, Mail, Peer};
 use super::profile::{Login, Profile, ProfileId, Profiles};
+use super::question::{Ask, Roll};
 use super::route::Route;
 use super::script_store::{ScriptStore, Scripts};
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
@@ -77,6 +78,15 @@ pub(super) struct Worker {
     pub(super) scripts: Scripts,
     /// Answers of several nodes that clients wait for.
     pub(super) gathers: Vec<Gather>,
+    /// Every worker, this one included, at its place; empty until the process is put together.
+    pub(super) peers: Vec<Peer>,
+    pub(super) own_place: usize,
+    /// What the master was asked on clients' behalf and has not answered.
+    pub(super) asks: Vec<Ask>,
+    /// Questions of clients that not every worker has answered.
+    pub(super) rolls: Vec<Roll>,
+    /// Numbers of both.
+    pub(super) questions: u32,
     pub(super) dirty_links: Vec<LinkKey>,
     pub(super) dirty_clients: Vec<ClientKey>,
     /// Clients and links that can go on without a new event.
@@ -139,6 +149,11 @@ impl Worker {
             parked: VecDeque::new(),
             scripts: Scripts::new(scripts),
             gathers: Vec::new(),
+            peers: Vec::new(),
+            own_place: 0,
+            asks: Vec::new(),
+            rolls: Vec::new(),
+            questions: 0,
             dirty_links: Vec::new(),
             dirty_clients: Vec::new(),
             again_clients: Vec::new(),
@@ -292,6 +307,9 @@ impl Worker {
                 Ok(Mail::Unix(stream)) => self.accept_unix(stream),
                 Ok(Mail::Topology(topology)) => self.adopt(topology),
                 Ok(Mail::Settings(settings)) => self.configure(settings),
+                Ok(Mail::Peers { place, peers }) => (self.own_place, self.peers) = (place, peers),
+                Ok(Mail::Call(call)) => self.called_by_peer(&call),
+                Ok(Mail::Answer(answer)) => self.answered_by(answer),
                 Ok(Mail::Drain(patience)) => self.draining = Some(self.now + patience),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
