@@ -52,6 +52,10 @@ def all_apps(root, cache):
     ]
     libraries = [App(name, protocol, tuple(map(str, command)), environment, says)
                  for name, command, environment, says in rows for protocol in (2, 3)]
+    # A cache in the client lives on the pushes of RESP3.
+    libraries += [App(name, 3, tuple(map(str, command)), environment, "with cache") for name, command, environment in (
+        ("redis-py cache", (python, here / "redis-py" / "app_cache.py"), plain),
+        ("node-redis cache", (node, here / "node" / "client-cache.cjs"), javascript))]
     return libraries + frameworks(here, home, (node, npm, path))
 
 
