@@ -38,7 +38,7 @@ def all_apps(root, cache):
     python = virtual_environment(here / "redis-py", home)
     node, npm, path = node_and_npm(home, python)
     modules = node_modules(here / "node", home, npm, path)
-    rust = rust_application(root, here / "rust")
+    rust, fred = rust_application(root, here / "rust"), rust_application(root, here / "fred")
     plain = {"PYTHONDONTWRITEBYTECODE": "1"}
     hiredis = {**plain, "PYTHONPATH": str(home / "hiredis")}
     javascript = {"NODE_PATH": str(modules)}
@@ -49,6 +49,7 @@ def all_apps(root, cache):
         ("ioredis", (node, here / "node" / "ioredis.cjs"), javascript, "ioredis"),
         ("node-redis", (node, here / "node" / "node-redis.cjs"), javascript, "node-redis"),
         ("redis-rs", (rust,), {}, "redis-rs"),
+        ("fred", (fred,), {}, "fred"),
     ]
     libraries = [App(name, protocol, tuple(map(str, command)), environment, says)
                  for name, command, environment, says in rows for protocol in (2, 3)]
@@ -144,10 +145,11 @@ def node_and_npm(home, python):
 
 
 def rust_application(root, here):
-    """The Rust application, built in a directory of its own under target/."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).absolute() / "clients-rust"
+    """A Rust application, built in a directory of its own under target/."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).absolute() / f"clients-{here.name}"
     run(["cargo", "build", "--quiet", "--locked", "--manifest-path", here / "Cargo.toml", "--target-dir", target])
-    return target / "debug" / "redis-ambassador-client-app"
+    name = "redis-ambassador-client-app" if here.name == "rust" else f"redis-ambassador-client-{here.name}"
+    return target / "debug" / name
 
 
 def apt_install(package):
