@@ -419,3 +419,33 @@ fn pause_holds_writes_until_unpause() {
         assert_eq!(writer.read_reply(), ok);
     }
 }
+
+#[test]
+fn a_kill_in_a_transaction_or_beside_a_subscription_cuts_no_shared_link() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 1);
+        let ambassador = Ambassador::over(&group);
+        let mut other = ambassador.client();
+        other.command(&["SET", "a", "1"]);
+        let before = ambassador.metric("redis_ambassador_node_connects_total");
+        let mut killer = ambassador.client();
+        killer.hello(3);
+        let replies = killer.pipeline(&[
+            &["MULTI"],
+            &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+            &["EXEC"],
+        ]);
+        assert!(replies[1].is_error(), "{replies:?}");
+        assert!(replies[2].error().starts_with("EXECABORT"), "{replies:?}");
+        killer.command(&["SUBSCRIBE", "news"]);
+        let reply = killer.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        assert!(reply.is_error(), "{reply:?}");
+        for _ in 0..20 {
+            assert_eq!(other.command(&["SET", "a", "2"]), Reply::ok());
+            assert_eq!(other.command(&["ECHO", "in step"]), Reply::bulk("in step"));
+        }
+        // The killer's own connection is the only new one.
+        let made = ambassador.metric("redis_ambassador_node_connects_total") - before;
+        assert!(made < 2.5, "{made} new connections");
+    }
+}

@@ -137,6 +137,14 @@ const NAMES: [(&str, Handling); 38] = [
 ];
 
 impl Handling {
+    /// Whether a request must never reach a server as it is: it would act on connections that clients share.
+    pub fn stays_here(self) -> bool {
+        matches!(
+            self,
+            Handling::Client(ClientHandling::Kill | ClientHandling::Unblock)
+        )
+    }
+
     /// Whether a request that is too large to be looked at may simply be sent to the master: what the handling adds
     /// is then only missing.
     pub fn may_be_forwarded(self) -> bool {

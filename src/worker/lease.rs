@@ -162,7 +162,7 @@ impl Worker {
         // A request with too many arguments is refused by the server and ends nothing.
         let effective = changes_transaction(verdict.handling, request.argc);
         match (verdict.class, verdict.handling) {
-            (Class::Refused, _) if multi => {
+            (class, handling) if multi && (class == Class::Refused || handling.stays_here()) => {
                 // Only the server can make the transaction fail as it should: it is sent a name that it
                 // does not know.
                 let mut unknown = Vec::new();

@@ -211,7 +211,7 @@ impl Worker {
 
     fn is_refused(&self, passed: &Passed) -> bool {
         let command = self.topology.table.lookup(passed.name, passed.second);
-        command.is_some_and(|command| command.class == Class::Refused)
+        command.is_some_and(|command| command.class == Class::Refused || command.handling.stays_here())
     }
 
     /// Passes one request on.
@@ -227,7 +227,7 @@ impl Worker {
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.stats.node(node).commands[class.index()].add(1);
         }
-        if class == Class::Refused {
+        if class == Class::Refused || handling.stays_here() {
             let mut unknown = Vec::new();
             write::request(&mut unknown, [texts::refused_name(passed.name).as_slice()]);
             self.pass(link, &unknown);
