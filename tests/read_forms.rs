@@ -141,34 +141,44 @@ fn what_only_reads_runs_on_replicas_and_what_writes_on_the_master() {
 }
 
 #[test]
-fn a_user_who_may_use_the_command_but_not_its_read_only_form_gets_the_answer() {
+fn who_may_use_only_one_of_command_and_read_only_form_gets_what_a_plain_server_says() {
     for flavor in Flavor::ALL {
         let plain = Server::start(flavor, &[]);
         let group = Group::start(flavor, 1);
         let ambassador = Ambassador::over(&group);
-        let rule = [
+        let clerk = [
             "ACL", "SETUSER", "clerk", "on", ">pw", "~*", "+sort", "+getex", "+echo",
         ];
-        for server in group.nodes().chain([&plain]) {
-            server.command(&rule);
+        let reader = ["ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+echo"];
+        // Who does not log in may be limited too.
+        let nobody = ["ACL", "SETUSER", "default", "-sort_ro", "-bitfield_ro"];
+        for rule in [&clerk[..], &reader, &nobody] {
+            for server in group.nodes().chain([&plain]) {
+                assert_eq!(server.command(rule), Reply::ok());
+            }
         }
         for words in DATA {
             plain.command(words);
             group.master.command(words);
         }
         group.wait_in_sync();
-        let (mut ours, mut theirs) = (ambassador.client(), plain.client());
-        for client in [&mut ours, &mut theirs] {
-            assert_eq!(client.command(&["AUTH", "clerk", "pw"]), Reply::ok());
+        for user in [None, Some("clerk"), Some("reader")] {
+            let (mut ours, mut theirs) = (ambassador.client(), plain.client());
+            for client in [&mut ours, &mut theirs] {
+                if let Some(user) = user {
+                    assert_eq!(client.command(&["AUTH", user, "pw"]), Reply::ok());
+                }
+            }
+            for words in [
+                &["SORT", "list"][..],
+                &["GETEX", "text"],
+                &["BITFIELD", "bits", "GET", "u8", "0"],
+                &["GET", "text"],
+                &["SORT_RO", "list"],
+            ] {
+                same(&mut ours, &mut theirs, words);
+            }
+            assert_eq!(ours.command(&["ECHO", "in step"]), Reply::bulk("in step"));
         }
-        for words in [
-            &["SORT", "list"][..],
-            &["GETEX", "text"],
-            &["BITFIELD", "bits", "GET", "u8", "0"],
-            &["GET", "text"],
-        ] {
-            same(&mut ours, &mut theirs, words);
-        }
-        assert_eq!(ours.command(&["ECHO", "in step"]), Reply::bulk("in step"));
     }
 }

@@ -54,6 +54,7 @@ impl Worker {
                     class = Class::Read;
                 }
                 segment.scripts = Needed::One(sha);
+                segment.edit = Edit::Script;
             }
             Handling::ScriptLoad if request.argc == 3 => return self.load_everywhere(key, class, bytes),
             Handling::ScriptKnown => {
@@ -255,7 +256,7 @@ impl Worker {
             Kind::Script { retries: 1.. } | Kind::Reads { retries: 1.. }
         );
         // A script's request travels alone.
-        if !again || first.left != 1 || first.done != 0 {
+        if !again || first.left != 1 || first.done != 0 || first.edit != Edit::Script {
             return None;
         }
         let sha = sha_of(Arguments::of(log).nth(1)?)?;
@@ -291,7 +292,7 @@ impl Worker {
             done: 0,
             bytes: request.len(),
             kind,
-            edit: Edit::None,
+            edit: Edit::Script,
             at: first.at,
         };
         link.cut_first(request.len(), None);
