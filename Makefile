@@ -33,7 +33,7 @@ fuzz: cargo ## every fuzz target for 10 s; longer by scripts/fuzz SECONDS
 table: ## is config/commands.toml what the servers say
 	@scripts/test prepare servers table
 
-clients: ## applications in redis-py, ioredis, node-redis and Rust, direct and through the ambassador
+clients: ## client libraries, and Celery, RQ, BullMQ, Socket.IO, django-redis on top, direct and through it
 	@scripts/test prepare servers clients
 
 image: ## the container image and the pod, by podman

@@ -215,3 +215,42 @@ fn what_is_wrong_with_a_cursor_the_server_says() {
         }
     }
 }
+
+#[test]
+fn an_iteration_goes_on_beside_a_subscription_and_with_tracking() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 2);
+        let ambassador = Ambassador::over(&group);
+        fill(&mut ambassador.client());
+        group.wait_in_sync();
+        let mut clients: Vec<Client> = (0..3)
+            .map(|_| {
+                let mut client = ambassador.client();
+                client.hello(3);
+                client
+            })
+            .collect();
+        clients[1].command(&["SUBSCRIBE", "news"]);
+        clients[2].command(&["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "nosuch"]);
+        for before in ITERATIONS {
+            // Within one connection, and back and forth between a plain one and the others.
+            for order in [
+                &[1][..],
+                &[2],
+                &[0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2],
+            ] {
+                let (mut cursor, mut seen) = ("0".to_owned(), BTreeSet::new());
+                for steps in 0.. {
+                    // Passing from node to node an iteration begins anew: it ends where it stays long enough.
+                    assert!(steps < 5_000, "an iteration never ends");
+                    let client = order[(steps / 4) % order.len()];
+                    cursor = step(&mut clients[client], before, &cursor, &mut seen);
+                    if cursor == "0" {
+                        break;
+                    }
+                }
+                is_complete(&seen, &format!("{} {before:?} {order:?}", flavor.name()));
+            }
+        }
+    }
+}

@@ -68,18 +68,11 @@ impl Worker {
         bytes: &[u8],
     ) -> Outcome {
         let node = self.links.get(link).map(|link| link.node);
-        let (Some((index, argument)), Some(node)) = (self.cursor_argument(request, bytes), node) else {
+        let (Some((index, _)), Some(node)) = (self.cursor_argument(request, bytes), node) else {
             return Outcome::Plain;
         };
         let tag = self.tag_of(node);
-        let request = match Cursor::parse(argument) {
-            Cursor::Start | Cursor::Invalid => Cow::Borrowed(bytes),
-            Cursor::At { tag: home, own } if home == tag => with_cursor(bytes, index, own),
-            Cursor::At { .. } => {
-                self.stats.scans_restarted.add(1);
-                with_cursor(bytes, index, 0)
-            }
-        };
+        let request = self.own_step(bytes, index, tag);
         let mut edit = Edit::Cursor { index, tag };
         if let Some(Mode::Leased(lease)) = self.clients.get_mut(key).map(|client| &mut client.mode)
             && lease.multi
@@ -92,6 +85,19 @@ impl Worker {
         self.stats.node(node).commands[Class::Read.index()].add(1);
         self.send_own_edited(key, link, Kind::Writes, 1, &request, edit);
         Outcome::Done
+    }
+
+    /// One step of an iteration as the node of that tag understands it.
+    pub(super) fn own_step<'a>(&self, bytes: &'a [u8], index: u8, tag: u16) -> Cow<'a, [u8]> {
+        let argument = Arguments::of(bytes).nth(usize::from(index)).unwrap_or_default();
+        match Cursor::parse(argument) {
+            Cursor::Start | Cursor::Invalid => Cow::Borrowed(bytes),
+            Cursor::At { tag: home, own } if home == tag => with_cursor(bytes, index, own),
+            Cursor::At { .. } => {
+                self.stats.scans_restarted.add(1);
+                with_cursor(bytes, index, 0)
+            }
+        }
     }
 
     /// Sends an EXEC in whose reply there are cursors.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::cursor;
 use crate::resp::write;
 
 /// Marks under way at most; beyond it commands are passed on as they are.
@@ -20,6 +21,9 @@ const LONGEST: usize = 64;
 /// Longest reply that has a number changed: HELLO's, with its modules.
 const LONGEST_CHANGED: usize = 16 * 1024;
 
+/// Longest reply to a SCAN that has its cursor tagged.
+const LONGEST_SCAN: usize = 1024 * 1024;
+
 /// What becomes of the reply in a mark's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {
@@ -31,6 +35,8 @@ pub(super) enum Mend {
         from: u64,
         to: u64,
     },
+    /// The cursor at the head of the next reply gets this tag.
+    Cursor(u16),
     /// The next reply, which is `+OK` or an error, is to a command of the ambassador's own.
     Drop,
 }
@@ -74,6 +80,7 @@ impl Mends {
     /// Whether the beginning of a reply may be one that is changed, so that it must be seen whole.
     pub(super) fn wants_whole(&self, beginning: &[u8]) -> bool {
         match self.next {
+            Some(Mend::Cursor(_)) => beginning.first() != Some(&b'>') && beginning.len() < LONGEST_SCAN,
             Some(_) => beginning.first() != Some(&b'>') && beginning.len() < LONGEST_CHANGED,
             None => beginning.len() < LONGEST,
         }
@@ -87,6 +94,13 @@ impl Mends {
             }
             self.next = None;
             return change(reply, after, from, to).map_or(Reply::AsItIs, Reply::Instead);
+        }
+        if let Some(Mend::Cursor(tag)) = self.next {
+            if reply.starts_with(b">") {
+                return Reply::AsItIs;
+            }
+            self.next = None;
+            return cursor::tag_head(reply, tag).map_or(Reply::AsItIs, Reply::Instead);
         }
         if self.next == Some(Mend::Drop) {
             // Messages and pushes may come in between.
@@ -122,7 +136,7 @@ impl Mends {
                 self.next = Some(mend);
                 Vec::new()
             }
-            Mend::Number { .. } => {
+            Mend::Number { .. } | Mend::Cursor(_) => {
                 // A subscribed RESP2 client is refused, and the next reply may be a message.
                 self.next = Some(mend).filter(|_| !subscribed);
                 Vec::new()

@@ -9,7 +9,7 @@ use super::client::{Mode, Stall};
 use super::clients::NEXT_ID;
 use super::mend::Mend;
 use super::session::ReplyMode;
-use super::slots::ClientKey;
+use super::slots::{ClientKey, LinkKey};
 use super::targets::{self, PATIENCE, Target};
 use super::turn::Worker;
 use crate::commands::{ClientHandling, Handling};
@@ -50,6 +50,7 @@ impl Worker {
             Handling::Exec => tunnel.multi = false,
             _ => {}
         }
+        let link = tunnel.link;
         let silent = tunnel.reply != ReplyMode::On;
         if tunnel.reply == ReplyMode::Skip {
             tunnel.reply = ReplyMode::On;
@@ -57,6 +58,16 @@ impl Worker {
         if tunnel.unnamed && !tunnel.multi {
             return self.tell_names(key, bytes);
         }
+        let multi = tunnel.multi;
+        if handling == Handling::Cursor {
+            return self.iterate_in_tunnel(key, link, !multi && !silent, second, bytes);
+        }
+        let Some(client) = self.clients.get_mut(key) else {
+            return Identity::AsItIs;
+        };
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return Identity::AsItIs;
+        };
         if tunnel.multi {
             return match handling {
                 // It will be told when the transaction is over; until then it does not know better.
@@ -128,6 +139,38 @@ impl Worker {
             Some(mark) if matches!(mend, Mend::Id(_)) => Identity::Instead(mark),
             Some(mark) => Identity::Instead([&mark, bytes].concat()),
         }
+    }
+
+    /// One step of an iteration; with `marked` the cursor that comes back names the node.
+    fn iterate_in_tunnel(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        marked: bool,
+        second: Option<&[u8]>,
+        bytes: &[u8],
+    ) -> Identity {
+        let name = Arguments::of(bytes).next().unwrap_or_default();
+        let index = self
+            .topology
+            .table
+            .lookup(name, second)
+            .map(|command| command.cursor);
+        let node = self.links.get(link).map(|link| link.node);
+        let (Some(index), Some(node)) = (index, node) else {
+            return Identity::AsItIs;
+        };
+        let tag = self.tag_of(node);
+        let request = self.own_step(bytes, index, tag);
+        let mark = if marked { self.mark_cursor(key, tag) } else { None };
+        Identity::Instead([mark.unwrap_or_default(), request.into_owned()].concat())
+    }
+
+    fn mark_cursor(&mut self, key: ClientKey, tag: u16) -> Option<Vec<u8>> {
+        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
+            return None;
+        };
+        tunnel.mends.mark(rand::rng().random(), Mend::Cursor(tag))
     }
 
     /// The end of a transaction in which a tunnel began: now the connection can be told the client's names.

@@ -9,13 +9,12 @@ LEAST_SHARE = 0.2
 # What keeps a group and its observers going; says nothing of where an application's commands run.
 UPKEEP = {"ping", "info", "role", "hello", "client", "config", "command", "replconf", "psync", "select", "auth", "script",
           "function", "module", "acl", "flushall", "quit"}
-# Commands of the applications that no replica may ever run: none of them is replicated under its own name. (SCAN: a
-# cursor means something only to the node that gave it, and iterations stay on the master.)
+# Commands of the applications that no replica may ever run: none of them is replicated under its own name.
 ONLY_ON_MASTER = ("watch", "subscribe", "psubscribe", "blpop", "blmove", "eval", "evalsha", "xreadgroup", "getdel",
-                  "incrbyfloat", "scan")
+                  "incrbyfloat")
 # Commands of the applications that the replicas must have run, each of them somewhere.
 ON_REPLICAS = ("get", "mget", "strlen", "exists", "hgetall", "hmget", "lrange", "llen", "smembers", "zrange", "zscore",
-               "ttl", "xlen")
+               "ttl", "xlen", "scan")
 
 
 def exact(group, address, command):
