@@ -254,3 +254,38 @@ fn an_iteration_goes_on_beside_a_subscription_and_with_tracking() {
         }
     }
 }
+
+#[test]
+fn a_large_step_beside_a_subscription_comes_whole_and_what_follows_is_untouched() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 1);
+        let ambassador = Ambassador::over(&group);
+        let mut client = ambassador.client();
+        let value = "v".repeat(200);
+        let mut words = vec!["HSET".to_owned(), "large".to_owned()];
+        words.extend((0..ELEMENTS).flat_map(|element| [format!("e{element}"), value.clone()]));
+        client.command(&words);
+        client.hello(3);
+        client.command(&["SUBSCRIBE", "news"]);
+        let (mut cursor, mut seen) = ("0".to_owned(), BTreeSet::new());
+        loop {
+            // Each but the last is far larger than what is read at a time.
+            client.send(&["HSCAN", "large", &cursor, "COUNT", "1500"]);
+            client.send(&["CONFIG", "GET", "maxmemory"]);
+            client.send(&["EVAL", "return {'7', {'a'}}", "0"]);
+            let reply = client.read_reply().items();
+            assert_eq!(client.read_reply().items()[0], Reply::bulk("maxmemory"));
+            assert_eq!(client.read_reply().items()[0], Reply::bulk("7"));
+            seen.extend(reply[1].items().chunks(2).map(|pair| pair[0].text()));
+            cursor = reply[0].text();
+            if cursor == "0" {
+                break;
+            }
+            assert!(
+                cursor.parse::<u64>().expect("a number") > u64::from(u16::MAX),
+                "{cursor}"
+            );
+        }
+        is_complete(&seen, flavor.name());
+    }
+}

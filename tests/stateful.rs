@@ -235,7 +235,7 @@ fn scripts_run_and_a_script_known_to_the_master_alone_runs_too() {
 
 #[test]
 fn an_iteration_is_complete() {
-    each(|_, ambassador| {
+    each(|group, ambassador| {
         let mut client = ambassador.client();
         for chunk in (0..5_000).collect::<Vec<u32>>().chunks(500) {
             let mut words = vec!["MSET".to_owned()];
@@ -246,6 +246,8 @@ fn an_iteration_is_complete() {
             );
             client.command(&words);
         }
+        // It runs on replicas, and sees what they have applied.
+        group.wait_in_sync();
         let (mut cursor, mut seen) = ("0".to_owned(), std::collections::BTreeSet::new());
         loop {
             let reply = client.command(&["SCAN", &cursor, "COUNT", "100"]).items();

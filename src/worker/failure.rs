@@ -304,11 +304,10 @@ impl Worker {
             _ => request.len(),
         };
         let mut request = request[..len].to_vec();
-        if edit == Edit::ReadForm
-            && refuses_form(error)
-            && let Some(original) = self.original_form(&request, bounds)
-        {
-            (request, edit) = (original, Edit::None);
+        if edit == Edit::ReadForm && refuses_form(error) {
+            // Once: what is refused then is the answer.
+            edit = Edit::None;
+            request = self.original_form(&request, bounds).unwrap_or(request);
         }
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(1);

@@ -21,8 +21,8 @@ const LONGEST: usize = 64;
 /// Longest reply that has a number changed: HELLO's, with its modules.
 const LONGEST_CHANGED: usize = 16 * 1024;
 
-/// Longest reply to a SCAN that has its cursor tagged.
-const LONGEST_SCAN: usize = 1024 * 1024;
+/// The cursor stands in so many bytes at the beginning of a reply to a SCAN.
+const HEAD: usize = 64;
 
 /// What becomes of the reply in a mark's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +80,21 @@ impl Mends {
     /// Whether the beginning of a reply may be one that is changed, so that it must be seen whole.
     pub(super) fn wants_whole(&self, beginning: &[u8]) -> bool {
         match self.next {
-            Some(Mend::Cursor(_)) => beginning.first() != Some(&b'>') && beginning.len() < LONGEST_SCAN,
+            Some(Mend::Cursor(_)) => beginning.first() != Some(&b'>') && beginning.len() < HEAD,
             Some(_) => beginning.first() != Some(&b'>') && beginning.len() < LONGEST_CHANGED,
             None => beginning.len() < LONGEST,
+        }
+    }
+
+    /// A reply is passed on before it is whole: changes its head where that is all there is to change, and expects
+    /// nothing of the reply behind it.
+    pub(super) fn pass(&mut self, beginning: &[u8]) -> Reply {
+        if beginning.first() == Some(&b'>') {
+            return Reply::AsItIs;
+        }
+        match self.next.take() {
+            Some(Mend::Cursor(tag)) => cursor::tag_head(beginning, tag).map_or(Reply::AsItIs, Reply::Instead),
+            _ => Reply::AsItIs,
         }
     }
 

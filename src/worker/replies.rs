@@ -55,6 +55,10 @@ impl Worker {
             if !scanned.complete {
                 break;
             }
+            if link.is_hasty() {
+                // An answer to what the node has not heard: it cannot be taken for one.
+                return Err(ReplyError);
+            }
             let again = match begins {
                 Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
                 _ => None,
@@ -72,10 +76,6 @@ impl Worker {
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };
-            if link.is_hasty() {
-                // An answer to what the node has not heard: it cannot be taken for one.
-                return Err(ReplyError);
-            }
             let node = link.node;
             let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {

@@ -294,6 +294,10 @@ impl Worker {
                         } else if tunnel.mends.wants_whole(&data[start..]) {
                             link.scanner = ReplyScanner::default();
                             at = start;
+                        } else if let Reply::Instead(head) = tunnel.mends.pass(&data[start..at]) {
+                            client.out.extend_from_slice(&data[given..start]);
+                            client.out.extend_from_slice(&head);
+                            given = at;
                         }
                     }
                     if !scanned.complete {
