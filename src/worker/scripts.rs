@@ -39,7 +39,14 @@ impl Worker {
         match verdict.handling {
             Handling::Eval if request.argc > 1 => {
                 let body = &bytes[request.second.clone()];
-                self.scripts.learn(body);
+                // Of a user with rules of its own it is not known yet whether it may run this at all.
+                let may = self
+                    .clients
+                    .get(key)
+                    .is_some_and(|client| client.session.login.is_none());
+                if may {
+                    self.scripts.learn(body);
+                }
                 if verdict.class == Class::Script && writes_nothing(body) {
                     class = Class::Read;
                 }
