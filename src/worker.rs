@@ -5,6 +5,7 @@
 //! the end write each socket once. From top to bottom: the turn; requests (what clients sent) and replies
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
+mod ask_again;
 mod client;
 mod client_commands;
 mod client_filter;

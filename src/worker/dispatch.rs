@@ -1,6 +1,6 @@
 //! Puts requests on links: which lane, which node, which link.
 
-use super::client::{Lane, Mode, Stall};
+use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Kind, Sent};
 use super::requests::{Needed, Outcome, Segment};
@@ -44,7 +44,12 @@ impl Worker {
             }
             Lane::Reading => false,
         };
-        if client.lane == Lane::Master && segment.home.is_some_and(|home| Some(home) != self.route.master) {
+        if client.lane == Lane::Master
+            && segment
+                .home
+                .is_some_and(|home| Some(home) != self.lane_node(client))
+        {
+            // What is owed comes from another node: a former master, perhaps.
             self.stall(key, Stall::Owed);
             return false;
         }
@@ -113,6 +118,12 @@ impl Worker {
         }
         self.put(link, requests, sent);
         true
+    }
+
+    /// The node from which a client in the master's lane gets what it is owed.
+    fn lane_node(&self, client: &Client) -> Option<NodeId> {
+        let link = client.master_link.and_then(|link| self.links.get(link));
+        link.map(|link| link.node).or(self.route.master)
     }
 
     /// A node for a segment of reads. The first step of an iteration needs one that its cursor can name.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::client::Mode;
 use super::cursor::{self, Cursor};
-use super::edit::Edit;
+use super::edit::{Edit, Exec};
 use super::link::Kind;
 use super::requests::{Outcome, Segment, Verdict};
 use super::slots::{ClientKey, LinkKey};
@@ -113,10 +113,7 @@ impl Worker {
         if let Some(node) = node {
             self.stats.node(node).commands[Class::Transaction.index()].add(1);
         }
-        let edit = Edit::Exec {
-            places: places.into(),
-            tag,
-        };
+        let edit = Edit::Exec(Box::new(Exec::new(places, tag)));
         self.send_own_edited(key, link, Kind::Writes, 1, bytes, edit);
         Outcome::Done
     }

@@ -132,16 +132,7 @@ impl Worker {
         for command in commands {
             let mut request = Vec::new();
             write::request(&mut request, command.iter().copied());
-            let own = Sent {
-                client: key,
-                batch: 0,
-                left: 1,
-                done: 0,
-                bytes: request.len(),
-                kind: Kind::Own,
-                edit: Edit::None,
-                at: self.now,
-            };
+            let own = Sent::own(key, &request, Kind::Own, Edit::None, self.now);
             self.put(link, &request, own);
         }
     }

@@ -1,8 +1,8 @@
 //! What nodes sent: where replies end, and whose they are.
 
+use super::ask_again::refuses_form;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
-use super::failure::refuses_form;
 use super::link::{Cause, Kind, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
@@ -133,11 +133,11 @@ impl Worker {
                 return self.verdict(sent.client, key, verdict);
             }
             Kind::Load => return self.loaded(key, sent.client, bytes),
-            Kind::Gathered => {
+            Kind::Gathered(number) => {
                 if self.links.get(key).is_some_and(|link| link.usage == Use::Errand) {
                     self.drop_link(key);
                 }
-                return self.gathered(sent.client, Some(bytes));
+                return self.gathered(number, Some(bytes));
             }
             Kind::Asked(number) => {
                 self.hear(number, bytes);

@@ -96,7 +96,8 @@ impl Worker {
         self.counted(verdict)
     }
 
-    fn next_question(&mut self) -> u32 {
+    /// A number that no other question under way has.
+    pub(super) fn next_question(&mut self) -> u32 {
         self.questions = self.questions.wrapping_add(1);
         self.questions
     }
@@ -110,16 +111,7 @@ impl Worker {
             reply: Vec::new(),
             purpose,
         });
-        let sent = Sent {
-            client,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind: Kind::Asked(number),
-            edit: Edit::None,
-            at: self.now,
-        };
+        let sent = Sent::own(client, &request, Kind::Asked(number), Edit::None, self.now);
         self.put(link, &request, sent);
     }
 

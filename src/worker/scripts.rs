@@ -50,7 +50,9 @@ impl Worker {
                 if verdict.class == Class::Script && writes_nothing(body) {
                     class = Class::Read;
                 }
+                segment.edit = Edit::Script;
             }
+            Handling::FunctionRead => segment.edit = Edit::Script,
             Handling::EvalSha if request.argc > 1 => {
                 let sha = sha_of(&bytes[request.second.clone()]);
                 let known = sha.and_then(|sha| Some((sha, self.scripts.reads(&sha)?)));
@@ -163,16 +165,7 @@ impl Worker {
     }
 
     fn put_script(&mut self, key: ClientKey, link: LinkKey, kind: Kind, request: &[u8]) {
-        let sent = Sent {
-            client: key,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind,
-            edit: Edit::Whole,
-            at: self.now,
-        };
+        let sent = Sent::own(key, request, kind, Edit::Whole, self.now);
         self.put(link, request, sent);
     }
 
@@ -266,11 +259,12 @@ impl Worker {
         if !again || first.left != 1 || first.done != 0 || first.edit != Edit::Script {
             return None;
         }
-        let sha = sha_of(Arguments::of(log).nth(1)?)?;
+        let request = &log[..first.bytes];
+        let sha = sha_of(Arguments::of(request).nth(1)?)?;
         let body = self.scripts.store.find(&sha)?;
         // A script can say this itself, and may have written before.
-        let says_it = memchr::memmem::find(&body, b"NOSCRIPT").is_some();
-        (!says_it).then_some(sha)
+        let says_it = |text: &[u8]| memchr::memmem::find(text, b"NOSCRIPT").is_some();
+        (!says_it(&body) && !says_it(request)).then_some(sha)
     }
 
     /// The first reply on a link says that the node lacks a known script: the script and the request go again.

@@ -67,6 +67,7 @@ impl Worker {
                 | Handling::ScriptLoad
                 | Handling::ScriptFlush
                 | Handling::ScriptKnown
+                | Handling::FunctionRead
                 | Handling::Kill,
             ) => self.script(key, verdict, request, bytes),
             _ => Outcome::Plain,
@@ -266,16 +267,7 @@ impl Worker {
             return self.without_proof(key);
         };
         let request = login.request();
-        let sent = Sent {
-            client: key,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind: Kind::Login,
-            edit: Edit::Whole,
-            at: self.now,
-        };
+        let sent = Sent::own(key, &request, Kind::Login, Edit::Whole, self.now);
         self.put(link, &request, sent);
         self.stall(key, Stall::Link(link));
         Proof::Awaited
