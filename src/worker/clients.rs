@@ -159,6 +159,9 @@ impl Worker {
         let now = self.now;
         if let Some(client) = self.clients.get_mut(key) {
             client.expired &= !input.is_empty();
+            if client.stall == Stall::None && input.is_empty() {
+                client.node_since = None;
+            }
             client.began = match (&client.stall, input.is_empty()) {
                 (Stall::None, false) => Some(client.began.unwrap_or(now)),
                 _ => None,

@@ -126,7 +126,7 @@ impl Worker {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
         match sent.kind {
-            Kind::Own => return self.own_answered(sent.client, bytes),
+            Kind::Own => return,
             Kind::Login => {
                 let right = bytes.starts_with(b"+");
                 let verdict = if right { Ok(()) } else { Err(bytes.to_vec()) };

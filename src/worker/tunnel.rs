@@ -58,10 +58,29 @@ impl Worker {
             Some(Mode::Shared) => self.take_lease(key).map(|link| (link, false)),
             _ => return Outcome::Again,
         };
-        let (link, multi) = match taken {
-            Ok(taken) => taken,
+        match taken {
+            Ok((link, multi)) => self.tunnel_on(key, link, multi),
             Err(outcome) => return outcome,
+        }
+        Outcome::Again
+    }
+
+    /// Gives a client to whom nothing is owed a tunnel without its having asked for one, if one is to be had now.
+    pub(super) fn lend_tunnel(&mut self, key: ClientKey) {
+        let link = match self.clients.get(key) {
+            Some(client) => match &client.mode {
+                Mode::Leased(lease) => Some(lease.link),
+                Mode::Shared => self.lease_to_master(key, client.session.profile),
+                Mode::Tunnel(_) => None,
+            },
+            None => None,
         };
+        if let Some(link) = link {
+            self.tunnel_on(key, link, false);
+        }
+    }
+
+    fn tunnel_on(&mut self, key: ClientKey, link: LinkKey, multi: bool) {
         let names = self
             .clients
             .get(key)
@@ -72,10 +91,6 @@ impl Worker {
                 let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
                 self.put_own(key, link, &[&words]);
             }
-        }
-        if !multi {
-            // Inside a transaction it would become a part of that.
-            self.put_own(key, link, &[&[b"CLIENT", b"ID"]]);
         }
         let silence: Option<&[u8]> = match self.clients.get(key).map(|client| client.session.reply) {
             Some(ReplyMode::Off) => Some(b"OFF"),
@@ -105,7 +120,7 @@ impl Worker {
                 mends: Mends::default(),
             }));
         }
-        Outcome::Again
+        self.announce_target(key);
     }
 
     /// Passes requests on. Returns how many bytes are dealt with.

@@ -66,6 +66,10 @@ pub(super) struct Worker {
     pub(super) warm: Index,
     /// Own connections in use.
     pub(super) leases: usize,
+    /// Of them, those per node that are not up yet.
+    pub(super) opening: [usize; MAX_NODES],
+    /// A client waits because there were too many of those.
+    pub(super) crowded: bool,
     /// Replies to come per node.
     pub(super) load: [u32; MAX_NODES],
     /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
@@ -143,6 +147,8 @@ impl Worker {
             shared: Index::default(),
             warm: Index::default(),
             leases: 0,
+            opening: [0; MAX_NODES],
+            crowded: false,
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
             refused: HashMap::default(),
