@@ -79,6 +79,10 @@ impl Worker {
         };
         let retries = self.settings.reads.retries;
         let kind = match (segment.to_master, &segment.scripts) {
+            // A node that lacks the script is told it, however seldom reads are asked for again.
+            (false, Needed::One(_)) => Kind::Reads {
+                retries: retries.max(1),
+            },
             (false, _) => Kind::Reads { retries },
             (true, Needed::One(_)) => Kind::Script {
                 retries: SCRIPT_RETRIES,
