@@ -70,6 +70,10 @@ pub struct Arguments {
     pub master: Option<String>,
     /// `--replica`; replaces the whole list of the layers below.
     pub replicas: Vec<String>,
+    /// `--sentinel`; replaces the whole list of the layers below.
+    pub sentinels: Vec<String>,
+    /// `--sentinel-master`.
+    pub sentinel_master: Option<String>,
     /// `--admin`.
     pub admin: Option<String>,
     /// `--workers`.

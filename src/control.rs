@@ -10,6 +10,8 @@ mod gate;
 mod greeting;
 mod group;
 mod info;
+mod members;
+mod names;
 mod probe;
 mod registry;
 mod report;
@@ -31,7 +33,8 @@ pub use connection::{Failure, FailureKind};
 pub use report::{NodeReport, Report};
 
 use group::Group;
-use probe::Word;
+use names::Addresses;
+use probe::{Target, Word};
 
 /// Words of probes not taken in yet; a probe waits when it is full.
 const WORDS: usize = 128;
@@ -70,7 +73,7 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
     }
     let (topology, topology_receiver) = watch::channel(first);
     let (report, report_receiver) = watch::channel(Arc::new(group.report()));
-    let (word_sender, words) = mpsc::channel(WORDS);
+    let (heard_sender, heard) = mpsc::channel(WORDS);
     let plane = Plane {
         settings,
         group,
@@ -78,11 +81,12 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
         topology,
         report,
         probes: HashMap::new(),
+        names: HashMap::new(),
         tasks: JoinSet::new(),
-        word_sender,
+        heard_sender,
     };
     let mut task = JoinSet::new();
-    task.spawn(plane.run(words, hints));
+    task.spawn(plane.run(heard, hints));
     Control {
         topology: topology_receiver,
         report: report_receiver,
@@ -97,26 +101,48 @@ struct Plane {
     workers: Vec<WorkerHandle>,
     topology: watch::Sender<Arc<Topology>>,
     report: watch::Sender<Arc<Report>>,
-    probes: HashMap<NodeId, Probe>,
+    probes: HashMap<Target, Asked>,
+    names: HashMap<String, Asked>,
     tasks: JoinSet<()>,
-    word_sender: mpsc::Sender<(NodeId, Word)>,
+    heard_sender: mpsc::Sender<Heard>,
 }
 
-struct Probe {
+/// What the tasks of the control plane hear.
+#[derive(Debug)]
+enum Heard {
+    /// Of a node.
+    Node(Target, Word),
+    /// Of a host name.
+    Name(String, Addresses),
+}
+
+/// A task that asks again and again, and at once when it is poked.
+struct Asked {
     poke: Arc<Notify>,
     task: AbortHandle,
 }
 
 impl Plane {
-    async fn run(mut self, mut words: mpsc::Receiver<(NodeId, Word)>, mut hints: mpsc::Receiver<Hint>) {
+    async fn run(mut self, mut heard: mpsc::Receiver<Heard>, mut hints: mpsc::Receiver<Hint>) {
         let began = Instant::now();
         let mut hints_open = true;
-        self.keep_probes();
+        self.keep_asking();
         loop {
             tokio::select! {
-                word = words.recv() => match word {
-                    Some((id, word)) => self.group.hear(id, word, began.elapsed()),
-                    // Cannot be while `word_sender` is held.
+                heard = heard.recv() => match heard {
+                    Some(Heard::Node(target, word)) if self.probes.contains_key(&target) => {
+                        if matches!(word, Word::Failed(_)) {
+                            // It may have moved.
+                            self.poke_name_of(target.id);
+                        }
+                        self.group.hear(target.id, word, began.elapsed());
+                    }
+                    // Of a place where that node was once.
+                    Some(Heard::Node(..)) => {}
+                    Some(Heard::Name(host, addresses)) => {
+                        self.group.resolved(&host, addresses, began.elapsed());
+                    }
+                    // Cannot be while `heard_sender` is held.
                     None => return,
                 },
                 hint = hints.recv(), if hints_open => match hint {
@@ -124,7 +150,7 @@ impl Plane {
                     None => hints_open = false,
                 },
             }
-            self.keep_probes();
+            self.keep_asking();
             self.publish();
         }
     }
@@ -146,7 +172,7 @@ impl Plane {
     }
 
     fn poke(&self, id: NodeId) {
-        if let Some(probe) = self.probes.get(&id) {
+        for (_, probe) in self.probes.iter().filter(|(target, _)| target.id == id) {
             probe.poke.notify_one();
         }
     }
@@ -157,32 +183,23 @@ impl Plane {
         }
     }
 
-    /// One probe for each node of the group, none for others.
-    fn keep_probes(&mut self) {
-        let targets = self.group.targets();
-        self.probes.retain(|id, probe| {
-            let stays = targets.iter().any(|target| target.id == *id);
-            if !stays {
-                probe.task.abort();
-            }
-            stays
-        });
-        for target in targets {
-            if self.probes.contains_key(&target.id) {
-                continue;
-            }
-            let id = target.id;
-            let poke = Arc::new(Notify::new());
-            let probe = probe::probe(
-                target,
-                Arc::clone(&self.settings),
-                self.word_sender.clone(),
-                Arc::clone(&poke),
-            );
-            let task = self.tasks.spawn(probe);
-            self.probes.insert(id, Probe { poke, task });
+    fn poke_name_of(&self, id: NodeId) {
+        if let Some(name) = self.group.host_of(id).and_then(|host| self.names.get(host)) {
+            name.poke.notify_one();
         }
-        // Probes that were ended.
+    }
+
+    /// One probe for each node of the group and one resolver for each name, none for others.
+    fn keep_asking(&mut self) {
+        let (settings, heard, tasks) = (&self.settings, &self.heard_sender, &mut self.tasks);
+        keep(&mut self.probes, self.group.targets(), |target, poke| {
+            tasks.spawn(probe::probe(target, Arc::clone(settings), heard.clone(), poke))
+        });
+        keep(&mut self.names, self.group.hosts(), |host, poke| {
+            let interval = settings.upstream.resolve_interval;
+            tasks.spawn(names::resolve(host, interval, heard.clone(), poke))
+        });
+        // Those that were ended.
         while self.tasks.try_join_next().is_some() {}
     }
 
@@ -203,6 +220,26 @@ impl Plane {
         if master_gone {
             self.poke_all();
         }
+    }
+}
+
+/// One task for each of the wanted, none for others.
+fn keep<T: Clone + Eq + std::hash::Hash>(
+    asked: &mut HashMap<T, Asked>,
+    wanted: impl IntoIterator<Item = T>,
+    mut start: impl FnMut(T, Arc<Notify>) -> AbortHandle,
+) {
+    let mut kept = HashMap::new();
+    for one in wanted {
+        let task = asked.remove(&one).unwrap_or_else(|| {
+            let poke = Arc::new(Notify::new());
+            let task = start(one.clone(), Arc::clone(&poke));
+            Asked { poke, task }
+        });
+        kept.insert(one, task);
+    }
+    for (_, gone) in std::mem::replace(asked, kept) {
+        gone.task.abort();
     }
 }
 

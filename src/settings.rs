@@ -56,12 +56,18 @@ impl fmt::Display for Listen {
 /// The nodes of the replication group, and how to reach them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// The master.
-    pub master: NodeAddress,
-    /// The replicas; when `discover_replicas` is set, this list is only what the user named (it is empty).
+    /// The master; any node of the group where nodes are discovered; `None`: the sentinels tell.
+    pub master: Option<NodeAddress>,
+    /// The replicas that the user named.
     pub replicas: Vec<NodeAddress>,
-    /// Find the replicas from the master's own `INFO replication` (true when no replica is named).
-    pub discover_replicas: bool,
+    /// Follow what nodes say of each other in `INFO replication` to those that nobody named.
+    pub discover: bool,
+    /// Whom to ask for the group's nodes, and which of two masters is the right one.
+    pub sentinels: Option<Sentinels>,
+    /// Where a node is reached under another address than the one it is announced by.
+    pub address_map: Vec<Mapped>,
+    /// How often names are resolved anew.
+    pub resolve_interval: Duration,
     /// ACL user of the ambassador's own connections; `None`: the default user.
     pub username: Option<String>,
     /// Password of the ambassador's own connections.
@@ -88,6 +94,35 @@ pub struct Upstream {
     pub max_leases: usize,
     /// How long a link or warm lease may stay unused before it is closed.
     pub idle_timeout: Duration,
+}
+
+/// The sentinels that watch the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Where they are. Never empty.
+    pub addresses: Vec<NodeAddress>,
+    /// The name under which they watch the master.
+    pub master: String,
+    /// ACL user for the sentinels themselves; `None`: the default user.
+    pub username: Option<String>,
+    /// Password for the sentinels themselves.
+    pub password: Option<Password>,
+}
+
+/// An address as nodes and sentinels announce it, and where that node is reached from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// As it is announced.
+    pub announced: NodeAddress,
+    /// Where to connect instead.
+    pub reached: NodeAddress,
+}
+
+/// `ANNOUNCED=REACHED`, as the configuration writes it.
+impl fmt::Display for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.announced, self.reached)
+    }
 }
 
 /// A password: a text that says `***` where a debugger, a log line or a panic would show it.

@@ -92,9 +92,12 @@ fn the_defaults_are_these() {
         workers: std::thread::available_parallelism().unwrap().get().clamp(1, 4),
         admin: Some("127.0.0.1:9121".parse().unwrap()),
         upstream: Upstream {
-            master: node("10.0.0.5", 6380, 100),
+            master: Some(node("10.0.0.5", 6380, 100)),
             replicas: Vec::new(),
-            discover_replicas: true,
+            discover: true,
+            sentinels: None,
+            address_map: Vec::new(),
+            resolve_interval: Duration::from_secs(5),
             username: None,
             password: None,
             connect_timeout: Duration::from_secs(1),
@@ -224,13 +227,13 @@ fn a_higher_layer_wins_and_every_value_knows_its_place() {
             "{key}"
         );
     }
-    assert_eq!(loaded.settings.upstream.master.host, "argument");
-    assert!(!loaded.settings.upstream.discover_replicas);
     let again = config::load(&sources).unwrap();
     assert_eq!(
         again.settings, loaded.settings,
         "the same sources load again to the same"
     );
+    assert_eq!(loaded.settings.upstream.master.unwrap().host, "argument");
+    assert!(!loaded.settings.upstream.discover);
 }
 
 #[test]
@@ -239,6 +242,8 @@ fn every_argument_reaches_its_key() {
         listen: vec!["127.0.0.1:7000".to_owned(), "/run/redis.sock".to_owned()],
         master: Some("m".to_owned()),
         replicas: vec!["r1".to_owned(), "r2:7".to_owned()],
+        sentinels: vec!["s1".to_owned(), "[::1]:7".to_owned()],
+        sentinel_master: Some("main".to_owned()),
         admin: Some("off".to_owned()),
         workers: Some("4".to_owned()),
         log_format: Some("json".to_owned()),
@@ -263,6 +268,9 @@ fn every_argument_reaches_its_key() {
         settings.upstream.replicas,
         [node("r1", 6379, 100), node("r2", 7, 100)]
     );
+    let sentinels = settings.upstream.sentinels.as_ref().unwrap();
+    assert_eq!(sentinels.addresses, [node("s1", 26379, 100), node("::1", 7, 100)]);
+    assert_eq!(sentinels.master, "main");
     assert_eq!((settings.admin, settings.workers), (None, 4));
     assert_eq!(
         (settings.log.format, settings.log.filter.as_str()),
@@ -271,6 +279,8 @@ fn every_argument_reaches_its_key() {
     for (key, flag) in [
         ("listen", "--listen"),
         ("upstream.replicas", "--replica"),
+        ("sentinel.addresses", "--sentinel"),
+        ("sentinel.master", "--sentinel-master"),
         ("admin.listen", "--admin"),
         ("workers", "--workers"),
         ("log.format", "--log-format"),
@@ -364,8 +374,36 @@ fn variables_that_kubernetes_makes_for_a_service_of_our_name_are_ignored() {
     ];
     assert_eq!(
         load_environment(&links).unwrap().settings.upstream.master,
-        node("m", 6379, 100)
+        Some(node("m", 6379, 100))
     );
+}
+
+#[test]
+fn sentinels_make_a_master_needless_and_discovery_can_be_switched() {
+    let sentinels = ("REDIS_AMBASSADOR_SENTINEL_ADDRESSES", "s1:1,s2");
+    let settings = load_environment(&[sentinels]).unwrap().settings;
+    assert_eq!(settings.upstream.master, None);
+    assert_eq!(settings.upstream.sentinels.unwrap().master, "mymaster");
+    let master = ("REDIS_AMBASSADOR_UPSTREAM_MASTER", "m");
+    let replicas = ("REDIS_AMBASSADOR_UPSTREAM_REPLICAS", "r");
+    for (word, alone, with_replicas) in [("auto", true, false), ("on", true, true), ("off", false, false)] {
+        let word = ("REDIS_AMBASSADOR_UPSTREAM_DISCOVER", word);
+        let discover = |variables: &[_]| load_environment(variables).unwrap().settings.upstream.discover;
+        assert_eq!(discover(&[master, word]), alone, "{word:?}");
+        assert_eq!(discover(&[master, replicas, word]), with_replicas, "{word:?}");
+    }
+    let map = (
+        "REDIS_AMBASSADOR_UPSTREAM_ADDRESS_MAP",
+        "10.0.0.5=x:7, [fd00::1]:1=y",
+    );
+    let settings = load_environment(&[master, map]).unwrap().settings;
+    let map: Vec<String> = settings
+        .upstream
+        .address_map
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(map, ["10.0.0.5:6379=x:7", "[fd00::1]:1=y:6379"]);
 }
 
 #[test]

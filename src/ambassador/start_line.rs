@@ -60,11 +60,14 @@ pub(super) fn master_trouble(report: &Report) -> Option<Failure> {
 
 /// The sentence for the person who started it.
 pub(super) fn explain(settings: &Settings, trouble: Option<&Failure>) -> String {
-    let name = &settings.upstream.master;
+    let whom = match (&settings.upstream.master, &settings.upstream.sentinels) {
+        (_, Some(sentinels)) => format!("{} (--sentinel-master)", sentinels.master),
+        (Some(master), None) => format!("{master} (--master)"),
+        // The configuration does not allow it.
+        (None, None) => "nobody".to_owned(),
+    };
     let Some(trouble) = trouble else {
-        return format!(
-            "no usable master: {name} (--master) has not answered; check the address and the network"
-        );
+        return format!("no usable master: {whom} has not answered; check the address and the network");
     };
     let check = match trouble.kind {
         FailureKind::Resolve => "check the host name in --master and the machine's DNS",
@@ -82,8 +85,5 @@ pub(super) fn explain(settings: &Settings, trouble: Option<&Failure>) -> String 
             "point --master at the group's master, or name its other nodes with --replica so that the master is found among them"
         }
     };
-    format!(
-        "no usable master: {name} (--master): {}; {check}",
-        trouble.message
-    )
+    format!("no usable master: {whom}: {}; {check}", trouble.message)
 }

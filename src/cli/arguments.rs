@@ -60,6 +60,15 @@ pub(super) struct SourceArguments {
     #[arg(long = "replica", value_name = "ADDR")]
     replicas: Vec<String>,
 
+    /// A sentinel; repeatable, name all of them [env: REDIS_AMBASSADOR_SENTINEL_ADDRESSES]
+    #[arg(long = "sentinel", value_name = "ADDR")]
+    sentinels: Vec<String>,
+
+    /// The name under which the sentinels watch the master [default: mymaster]
+    /// [env: REDIS_AMBASSADOR_SENTINEL_MASTER]
+    #[arg(long, value_name = "NAME")]
+    sentinel_master: Option<String>,
+
     /// Where applications connect, IP:PORT or a Unix socket's /path; repeatable [default: 127.0.0.1:6379 and
     /// [::1]:6379] [env: REDIS_AMBASSADOR_LISTEN]
     #[arg(long, value_name = "ADDR")]
@@ -91,6 +100,8 @@ impl SourceArguments {
             config: self.config.or(before.config),
             master: self.master.or(before.master),
             replicas: list(self.replicas, before.replicas),
+            sentinels: list(self.sentinels, before.sentinels),
+            sentinel_master: self.sentinel_master.or(before.sentinel_master),
             listen: list(self.listen, before.listen),
             admin: self.admin.or(before.admin),
             workers: self.workers.or(before.workers),
@@ -104,6 +115,8 @@ impl SourceArguments {
             config,
             master,
             replicas,
+            sentinels,
+            sentinel_master,
             listen,
             admin,
             workers,
@@ -112,8 +125,9 @@ impl SourceArguments {
         } = self;
         config.is_none()
             && replicas.is_empty()
+            && sentinels.is_empty()
             && listen.is_empty()
-            && [master, admin, workers, log_format, log_filter]
+            && [master, sentinel_master, admin, workers, log_format, log_filter]
                 .into_iter()
                 .all(Option::is_none)
     }
@@ -123,6 +137,8 @@ impl SourceArguments {
             listen: self.listen,
             master: self.master,
             replicas: self.replicas,
+            sentinels: self.sentinels,
+            sentinel_master: self.sentinel_master,
             admin: self.admin,
             workers: self.workers,
             log_format: self.log_format,

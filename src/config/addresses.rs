@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use super::raw::{Raw, quoted};
 use super::values::{Setting, expected};
-use crate::settings::{Listen, NodeAddress};
+use crate::settings::{Listen, Mapped, NodeAddress};
 
 /// The port of Redis, where an address names none.
 const REDIS_PORT: u16 = 6379;
+/// A sentinel's port, where its address names none.
+const SENTINEL_PORT: u16 = 26379;
+/// More of them than this are no quorum but a mistake.
+const MAX_SENTINELS: usize = 64;
 /// The admin listener's port, where its address names none.
 const ADMIN_PORT: u16 = 9121;
 /// Share of reads of a replica that names none.
@@ -129,6 +133,102 @@ impl Setting for Master {
     }
 }
 
+/// The sentinels; a port that is not given is theirs.
+#[derive(Clone)]
+pub(super) struct SentinelAddresses(pub(super) Vec<NodeAddress>);
+
+impl Setting for SentinelAddresses {
+    fn parse(raw: &Raw) -> Result<SentinelAddresses, String> {
+        let mut all: Vec<NodeAddress> = Vec::new();
+        for element in raw.elements() {
+            let Some(text) = element.text() else {
+                return expected(format!("\"HOST:PORT\" instead of {element}"));
+            };
+            let sentinel = node_with_port(text, SENTINEL_PORT)?;
+            if all.iter().any(|other| other.is_same_place(&sentinel)) {
+                return expected(format!("each sentinel once, but {sentinel} is there twice"));
+            }
+            all.push(sentinel);
+        }
+        if all.len() > MAX_SENTINELS {
+            return expected(format!("at most {MAX_SENTINELS} sentinels"));
+        }
+        Ok(SentinelAddresses(all))
+    }
+
+    fn print(&self) -> String {
+        list(&self.0)
+    }
+}
+
+impl Setting for Vec<Mapped> {
+    fn parse(raw: &Raw) -> Result<Vec<Mapped>, String> {
+        let mut all: Vec<Mapped> = Vec::new();
+        for element in raw.elements() {
+            let parts = element.text().and_then(|text| text.split_once('='));
+            let Some((announced, reached)) = parts else {
+                return expected(format!(
+                    "\"ANNOUNCED=REACHED\", such as \"10.0.0.5:6379=127.0.0.1:7005\", instead of {element}"
+                ));
+            };
+            let mapped = Mapped {
+                announced: node(announced.trim())?,
+                reached: node(reached.trim())?,
+            };
+            if all
+                .iter()
+                .any(|other| other.announced.is_same_place(&mapped.announced))
+            {
+                return expected(format!(
+                    "each announced address once, but {} is there twice",
+                    mapped.announced
+                ));
+            }
+            all.push(mapped);
+        }
+        Ok(all)
+    }
+
+    fn print(&self) -> String {
+        list(self)
+    }
+}
+
+fn list(all: &[impl std::fmt::Display]) -> String {
+    let all: Vec<String> = all.iter().map(|one| quoted(&one.to_string())).collect();
+    format!("[{}]", all.join(", "))
+}
+
+/// Whether nodes are found from what others say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Discover {
+    /// When no replica is named.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Setting for Discover {
+    fn parse(raw: &Raw) -> Result<Discover, String> {
+        match (raw, raw.text()) {
+            (_, Some("auto")) => Ok(Discover::Auto),
+            (_, Some("on" | "true")) | (Raw::Boolean(true), _) => Ok(Discover::On),
+            (_, Some("off" | "false")) | (Raw::Boolean(false), _) => Ok(Discover::Off),
+            _ => expected("\"auto\", \"on\" or \"off\""),
+        }
+    }
+
+    fn print(&self) -> String {
+        quoted(match self {
+            Discover::Auto => "auto",
+            Discover::On => "on",
+            Discover::Off => "off",
+        })
+    }
+}
+
 impl Setting for Vec<NodeAddress> {
     fn parse(raw: &Raw) -> Result<Vec<NodeAddress>, String> {
         let mut all: Vec<NodeAddress> = Vec::new();
@@ -184,6 +284,11 @@ fn weighted_node(raw: &Raw) -> Result<NodeAddress, String> {
 }
 
 fn node(text: &str) -> Result<NodeAddress, String> {
+    node_with_port(text, REDIS_PORT)
+}
+
+/// `HOST:PORT`, or `HOST` and that port.
+fn node_with_port(text: &str, default_port: u16) -> Result<NodeAddress, String> {
     let bad = || {
         let shown = text
             .rsplit_once('@')
@@ -211,7 +316,7 @@ fn node(text: &str) -> Result<NodeAddress, String> {
         }
     };
     let port = match port {
-        None => REDIS_PORT,
+        None => default_port,
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?,
     };
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');

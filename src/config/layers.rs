@@ -288,6 +288,12 @@ impl Layers {
             ("listen", "--listen", many(&arguments.listen)),
             ("upstream.master", "--master", one(&arguments.master)),
             ("upstream.replicas", "--replica", many(&arguments.replicas)),
+            ("sentinel.addresses", "--sentinel", many(&arguments.sentinels)),
+            (
+                "sentinel.master",
+                "--sentinel-master",
+                one(&arguments.sentinel_master),
+            ),
             ("admin.listen", "--admin", one(&arguments.admin)),
             ("workers", "--workers", one(&arguments.workers)),
             ("log.format", "--log-format", one(&arguments.log_format)),

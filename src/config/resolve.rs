@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use super::addresses::{Admin, Master};
+use super::addresses::{Admin, Discover, Master, SentinelAddresses};
 use super::layers::{Given, Layers, read_bounded, variable};
 use super::overrides::{command_override, print_override};
 use super::problem::{Errors, Origin, Problem};
@@ -13,7 +13,7 @@ use super::raw::key_name;
 use super::values::{Bound, Bytes, Secret, Setting, Workers};
 use super::{Resolved, Sources, Value};
 use crate::commands::{CommandOverride, Table};
-use crate::settings::{Limits, Log, NodeAddress, Password, ReadPolicy, Reads, Settings, Upstream};
+use crate::settings::{Limits, Log, NodeAddress, Password, ReadPolicy, Reads, Sentinels, Settings, Upstream};
 
 /// More worker threads than this are no ambassador beside an application any more.
 const MAX_WORKERS: u64 = 64;
@@ -102,19 +102,31 @@ impl Resolver<'_> {
 
     fn upstream(&mut self, master_needed: bool) -> Upstream {
         let replicas: Vec<NodeAddress> = self.take("upstream.replicas");
-        let discover_replicas = replicas.is_empty();
-        if discover_replicas {
-            self.note(
-                "upstream.replicas",
-                "found from the master's INFO replication".to_owned(),
-            );
+        let sentinels = self.sentinels();
+        let discover = match self.take::<Discover>("upstream.discover") {
+            Discover::Auto => replicas.is_empty(),
+            Discover::On => true,
+            Discover::Off => false,
+        };
+        if replicas.is_empty() {
+            let found = match (&sentinels, discover) {
+                (Some(_), _) => Some("found from the sentinels"),
+                (None, true) => Some("found from what the nodes say in INFO replication"),
+                (None, false) => None,
+            };
+            if let Some(found) = found {
+                self.note("upstream.replicas", found.to_owned());
+            }
         }
         Upstream {
-            master: self.master(master_needed, &replicas),
+            master: self.master(master_needed && sentinels.is_none(), &replicas),
             replicas,
-            discover_replicas,
+            discover,
+            sentinels,
+            address_map: self.take("upstream.address_map"),
+            resolve_interval: self.within("upstream.resolve_interval", &(MILLISECOND * 50..=HOUR)),
             username: Some(self.take("upstream.username")).filter(|name: &String| !name.is_empty()),
-            password: self.password(),
+            password: self.password("upstream"),
             connect_timeout: self.within("upstream.connect_timeout", &(MILLISECOND * 10..=HOUR)),
             start_timeout: self.bound("upstream.start_timeout", MILLISECOND * 10),
             reply_timeout: self.bound("upstream.reply_timeout", MILLISECOND * 10),
@@ -131,7 +143,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn master(&mut self, needed: bool, replicas: &[NodeAddress]) -> NodeAddress {
+    fn master(&mut self, needed: bool, replicas: &[NodeAddress]) -> Option<NodeAddress> {
         const KEY: &str = "upstream.master";
         let before = self.problems.len();
         let master = self.take::<Master>(KEY).0;
@@ -150,54 +162,69 @@ impl Resolver<'_> {
                     value: String::new(),
                     expected: format!(
                         "no master: name it with --master HOST:PORT, with master = \"HOST:PORT\" under [upstream] in \
-                         the file given by --config, or with {}=HOST:PORT",
+                         the file given by --config, or with {}=HOST:PORT; or name the sentinels with --sentinel \
+                         HOST:PORT",
                         variable(KEY)
                     ),
                 });
             }
-            return NodeAddress {
-                host: "no-master-configured.invalid".to_owned(),
-                port: 6379,
-                weight: 100,
-            };
+            return None;
         };
         if replicas.iter().any(|replica| replica.is_same_place(&master)) {
             let expected = format!("expected replicas other than the master, but {master} is named as both");
             self.problem("upstream.replicas", expected);
         }
-        master
+        Some(master)
+    }
+
+    fn sentinels(&mut self) -> Option<Sentinels> {
+        const NAME: &str = "sentinel.master";
+        let SentinelAddresses(addresses) = self.take("sentinel.addresses");
+        let master: String = self.take(NAME);
+        // The letters that `sentinel.conf` allows.
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if master.is_empty() || !master.bytes().all(letter) {
+            let expected =
+                "expected the name under which the sentinels watch the master, such as \"mymaster\"";
+            self.problem(NAME, expected.to_owned());
+        }
+        let username = Some(self.take("sentinel.username")).filter(|name: &String| !name.is_empty());
+        let password = self.password("sentinel");
+        (!addresses.is_empty()).then_some(Sentinels {
+            addresses,
+            master,
+            username,
+            password,
+        })
     }
 
     /// The password itself, or what stands in the file; the higher layer of the two wins.
-    fn password(&mut self) -> Option<Password> {
-        const TEXT: &str = "upstream.password";
-        const FILE: &str = "upstream.password_file";
-        let Secret(text) = self.take(TEXT);
-        let file: String = self.take(FILE);
+    fn password(&mut self, section: &str) -> Option<Password> {
+        let (text_key, file_key) = (format!("{section}.password"), format!("{section}.password_file"));
+        let user_key = format!("{section}.username");
+        let Secret(text) = self.take(&text_key);
+        let file: String = self.take(&file_key);
         let (text_rank, file_rank) = (
-            self.layers.given(TEXT).origin.rank(),
-            self.layers.given(FILE).origin.rank(),
+            self.layers.given(&text_key).origin.rank(),
+            self.layers.given(&file_key).origin.rank(),
         );
         match (text.is_empty(), file.is_empty()) {
             (true, true) => {
                 if !self
                     .layers
-                    .given("upstream.username")
+                    .given(&user_key)
                     .raw
                     .text()
                     .unwrap_or_default()
                     .is_empty()
                 {
-                    self.problem(
-                        "upstream.username",
-                        "expected password or password_file with it".to_owned(),
-                    );
+                    self.problem(&user_key, "expected password or password_file with it".to_owned());
                 }
                 None
             }
             (false, false) if text_rank == file_rank => {
                 let expected = "expected password or password_file, not both".to_owned();
-                self.problem(FILE, expected);
+                self.problem(&file_key, expected);
                 None
             }
             (false, _) if text_rank > file_rank || file.is_empty() => Some(Password::from(text)),
@@ -205,13 +232,13 @@ impl Resolver<'_> {
                 Ok(content) if !content.trim().is_empty() => Some(Password::from(content.trim().to_owned())),
                 Ok(_) => {
                     self.problem(
-                        FILE,
+                        &file_key,
                         "expected a password in that file, but it is empty".to_owned(),
                     );
                     None
                 }
                 Err(reason) => {
-                    self.problem(FILE, format!("expected a file that can be read: {reason}"));
+                    self.problem(&file_key, format!("expected a file that can be read: {reason}"));
                     None
                 }
             },
@@ -343,7 +370,7 @@ impl Resolver<'_> {
         let Given { raw, origin } = self.layers.given(key);
         // An address with an @ may be a URL with a password.
         let written = raw.to_string();
-        let secret = key == "upstream.password" || written.contains('@');
+        let secret = key.ends_with(".password") || written.contains('@');
         let value = if secret { "\"***\"".to_owned() } else { written };
         let origin = Some(origin.clone());
         self.problems.push(Problem {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::types::OwnedFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::frame::Boundary;
@@ -92,14 +92,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Resolves the name anew, tries each address, authenticates; all within `connect_timeout`.
-    pub(super) async fn open(
-        host: &str,
-        port: u16,
-        upstream: &Upstream,
-    ) -> Result<(Connection, SocketAddr), Failure> {
+    /// Connects and authenticates, within `connect_timeout`.
+    pub(super) async fn open(address: SocketAddr, upstream: &Upstream) -> Result<Connection, Failure> {
         let opened = async {
-            let (stream, address) = connect(host, port).await?;
+            let stream = TcpStream::connect(address).await.map_err(|error| {
+                Failure::new(FailureKind::Connect, format!("cannot connect: {}", plain(&error)))
+            })?;
             // Only a latency matter; the probes work without it.
             let _ = stream.set_nodelay(true);
             let mut connection = Connection {
@@ -107,7 +105,7 @@ impl Connection {
                 received: BytesMut::new(),
             };
             connection.authenticate(upstream).await?;
-            Ok((connection, address))
+            Ok(connection)
         };
         match timeout(upstream.connect_timeout, opened).await {
             Ok(opened) => opened,
@@ -217,25 +215,6 @@ pub(super) fn decode(reply: &[u8]) -> Result<OwnedFrame, Failure> {
         Ok(_) => Err(Failure::protocol("it is not one RESP2 value")),
         Err(error) => Err(Failure::protocol(error)),
     }
-}
-
-async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), Failure> {
-    let addresses = lookup_host((host, port)).await.map_err(|error| {
-        Failure::new(
-            FailureKind::Resolve,
-            format!("its name does not resolve: {error}"),
-        )
-    })?;
-    let mut last = Failure::new(FailureKind::Resolve, "its name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok((stream, address)),
-            Err(error) => {
-                last = Failure::new(FailureKind::Connect, format!("cannot connect: {}", plain(&error)));
-            }
-        }
-    }
-    Err(last)
 }
 
 fn broken(error: &std::io::Error) -> Failure {

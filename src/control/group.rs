@@ -1,33 +1,25 @@
 //! The group as it is known: what probes say goes in, snapshots come out. No clock, no sockets.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::Failure;
 use super::election::{self, Candidate, Fate, Incumbent};
 use super::gate::{self, Bounds};
-use super::info::{Facts, Line, MasterLink};
+use super::info::{Line, MasterLink};
+use super::members::{Member, Members};
+use super::names::Addresses;
 use super::probe::{Identity, Target, Word};
-use super::registry::Registry;
 use super::report::{NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
-use crate::settings::{NodeAddress, Settings, Upstream};
-use crate::topology::{Greeting, MAX_NODES, Node, NodeId, Role, Topology};
-
-/// How long a discovered node is remembered after the master stopped listing it: a replica that
-/// reconnects keeps its place, and one that is promoted in that time is known.
-const LINGER: Duration = Duration::from_mins(1);
-/// Share of reads of a discovered replica; that of a configured one unless told otherwise.
-const WEIGHT: u32 = 100;
+use crate::settings::{Settings, Upstream};
+use crate::topology::{Greeting, Node, NodeId, Role, Topology};
 
 /// The group.
 #[derive(Debug)]
 pub(super) struct Group {
-    registry: Registry,
-    members: BTreeMap<NodeId, Member>,
+    members: Members,
     discover: bool,
     bounds: Bounds,
     /// The master adopted last, with where it was when it last said so.
@@ -40,39 +32,6 @@ pub(super) struct Group {
     table: Arc<Table>,
     greeting: Option<Arc<Greeting>>,
     version: u64,
-    full: bool,
-}
-
-#[derive(Debug)]
-struct Member {
-    place: NodeAddress,
-    name: String,
-    configured: bool,
-    /// When a master listed it last; only discovered ones care.
-    listed: Duration,
-    address: Option<SocketAddr>,
-    /// `run_id`: one for each start of the server.
-    run_id: Option<String>,
-    facts: Option<Facts>,
-    failure: Option<Failure>,
-    identity: Option<Arc<Identity>>,
-}
-
-impl Member {
-    /// Its last answer, unless it does not answer any more.
-    fn current(&self) -> Option<&Facts> {
-        self.facts.as_ref().filter(|_| self.failure.is_none())
-    }
-
-    fn role(&self) -> Role {
-        self.current().map_or(Role::Unknown, |facts| facts.role)
-    }
-
-    fn is_at(&self, host: &str, port: u16) -> bool {
-        let same_host = self.place.host.eq_ignore_ascii_case(host)
-            || (self.address).is_some_and(|address| host.parse() == Ok(address.ip()));
-        self.place.port == port && same_host
-    }
 }
 
 impl Group {
@@ -83,10 +42,9 @@ impl Group {
     }
 
     fn of(upstream: &Upstream, layers: Layers) -> Self {
-        let mut group = Group {
-            registry: Registry::default(),
-            members: BTreeMap::new(),
-            discover: upstream.discover_replicas,
+        Group {
+            members: Members::new(upstream),
+            discover: upstream.discover,
             bounds: Bounds {
                 link_down: upstream.max_link_down,
                 lag_bytes: upstream.max_lag_bytes,
@@ -98,47 +56,24 @@ impl Group {
             identity: None,
             greeting: None,
             version: 0,
-            full: false,
-        };
-        for node in std::iter::once(&upstream.master).chain(&upstream.replicas) {
-            group.add(node.clone(), true, Duration::ZERO);
         }
-        group
     }
 
-    fn add(&mut self, place: NodeAddress, configured: bool, now: Duration) {
-        let name = place.to_string();
-        let Some(id) = self.registry.id(&name) else {
-            if !self.full {
-                tracing::error!(
-                    node = name,
-                    most = MAX_NODES,
-                    "too many nodes in this process's life; it gets no commands"
-                );
-                self.full = true;
-            }
-            return;
-        };
-        self.members.entry(id).or_insert_with(|| Member {
-            place,
-            name,
-            configured,
-            listed: now,
-            address: None,
-            run_id: None,
-            facts: None,
-            failure: None,
-            identity: None,
-        });
+    /// Takes in what a name stands for. `now` only ever grows.
+    pub(super) fn resolved(&mut self, host: &str, addresses: Addresses, now: Duration) {
+        match addresses {
+            Ok(addresses) => self.members.resolved(host, addresses, now),
+            Err(failure) => self.members.unresolved(host, &failure),
+        }
     }
 
     /// Takes in what a probe said. `now` only ever grows.
     pub(super) fn hear(&mut self, id: NodeId, word: Word, now: Duration) {
-        let Some(member) = self.members.get_mut(&id) else {
+        let Some(member) = self.members.get_mut(id) else {
             return;
         };
         match word {
-            Word::Reached(address, run_id) => (member.address, member.run_id) = (Some(address), run_id),
+            Word::Reached(run_id) => member.run_id = run_id,
             Word::Identified(identity) => member.identity = Some(identity),
             Word::Failed(failure) => member.failure = Some(failure),
             Word::Heard(facts) => {
@@ -166,20 +101,20 @@ impl Group {
         let candidates: Vec<Candidate<'_>> = self
             .members
             .iter()
-            .filter_map(|(id, member)| Some((*id, member, member.current()?)))
-            .filter(|(_, _, facts)| facts.role == Role::Master)
+            .filter_map(|(id, member)| Some((id, member, member.current()?)))
+            .filter(|(id, _, facts)| facts.role == Role::Master && self.members.alias_of(*id).is_none())
             .map(|(id, member, facts)| Candidate {
                 id,
                 line: &facts.line,
                 replicas: facts.replicas.len(),
-                named: self.followers(member),
-                configured: id == NodeId(0),
+                named: self.followers(id),
+                configured: self.members.is_called_master(member),
             })
             .collect();
         let incumbent = self.adopted.as_ref().map(|(id, line)| Incumbent {
             id: *id,
             line,
-            fate: match self.members.get(id).map(Member::role) {
+            fate: match self.members.get(*id).map(Member::role) {
                 Some(Role::Master) => Fate::Reigns,
                 Some(Role::Replica) => Fate::Deposed,
                 Some(Role::Unknown) | None => Fate::Lost,
@@ -188,63 +123,53 @@ impl Group {
         let elected = election::elect(incumbent, &candidates);
         self.reigns = elected.is_some();
         if let Some(id) = elected
-            && let Some(facts) = self.members.get(&id).and_then(Member::current)
+            && let Some(facts) = self.members.get(id).and_then(Member::current)
         {
             self.adopted = Some((id, facts.line.clone()));
         }
     }
 
     /// How many nodes name that one as their master.
-    fn followers(&self, master: &Member) -> usize {
+    fn followers(&self, master: NodeId) -> usize {
         self.links()
-            .filter(|link| master.is_at(&link.master.0, link.master.1))
+            .filter(|link| self.members.announced(&link.master.0, link.master.1) == Some(master))
             .count()
     }
 
     /// What the replicas say of their links.
     fn links(&self) -> impl Iterator<Item = &MasterLink> {
         self.members
-            .values()
-            .filter_map(|member| member.current()?.link.as_ref())
+            .iter()
+            .filter_map(|(_, member)| member.current()?.link.as_ref())
     }
 
-    /// Keeps the discovered nodes as the master lists them; without a master, looks where replicas point.
+    /// Keeps the nodes that were found as the master and its replicas list them; without a master, looks where
+    /// replicas point.
     fn discover(&mut self, now: Duration) {
-        let master = self.adopted.as_ref().filter(|_| self.reigns).map(|(id, _)| *id);
-        let reigning = master.and_then(|id| self.members.get(&id)?.current());
-        let listed: Vec<(String, u16)> = if let Some(facts) = reigning {
-            let replicas = facts.replicas.iter();
-            replicas
-                .map(|replica| (replica.host.clone(), replica.port))
-                .collect()
-        } else {
-            self.links().map(|link| link.master.clone()).collect()
-        };
-        for (host, port) in listed {
-            match self.members.values_mut().find(|member| member.is_at(&host, port)) {
-                Some(member) => member.listed = now,
-                None => self.add(
-                    NodeAddress {
-                        host,
-                        port,
-                        weight: WEIGHT,
-                    },
-                    false,
-                    now,
-                ),
+        let master = self.adopted.as_ref().filter(|_| self.reigns);
+        let listed: Vec<(String, u16)> = match master {
+            Some((_, line)) => {
+                let group = self.members.iter().filter_map(|(_, member)| member.current());
+                // Replicas may have replicas of their own.
+                let group = group.filter(|facts| facts.line.continues(line));
+                let lists = group.flat_map(|facts| &facts.replicas);
+                lists
+                    .map(|replica| (replica.host.clone(), replica.port))
+                    .collect()
             }
-        }
+            None => self.links().map(|link| link.master.clone()).collect(),
+        };
+        let master = master.map(|(id, _)| *id);
+        self.members.list(&listed, now);
         // Without a master nobody lists anybody, which says nothing.
         if let Some(master) = master {
-            self.members.retain(|id, member| {
-                member.configured || *id == master || now.saturating_sub(member.listed) < LINGER
-            });
+            self.members.retire(master, now);
         }
     }
 
     /// Takes over the master's greeting and commands when it is another one, or another process.
     fn identify(&mut self) {
-        let master = self.adopted.as_ref().and_then(|(id, _)| self.members.get(id));
+        let master = self.adopted.as_ref().and_then(|(id, _)| self.members.get(*id));
         let Some(identity) = master.and_then(|member| member.identity.clone()) else {
             return;
         };
@@ -282,12 +207,17 @@ impl Group {
 
     /// The nodes to probe.
     pub(super) fn targets(&self) -> Vec<Target> {
-        let target = |(id, member): (&NodeId, &Member)| Target {
-            id: *id,
-            host: member.place.host.clone(),
-            port: member.place.port,
-        };
-        self.members.iter().map(target).collect()
+        self.members.targets()
+    }
+
+    /// The host names to resolve.
+    pub(super) fn hosts(&self) -> BTreeSet<String> {
+        self.members.hosts()
+    }
+
+    /// The host name behind a node, if it goes by one.
+    pub(super) fn host_of(&self, id: NodeId) -> Option<&str> {
+        self.members.get(id).map(|member| member.place.host.as_str())
     }
 
     fn verdict(&self, id: NodeId, member: &Member) -> Result<(), String> {
@@ -297,6 +227,13 @@ impl Group {
         let Some(facts) = &member.facts else {
             return Err("it has not answered yet".to_owned());
         };
+        if let Some(other) = self
+            .members
+            .alias_of(id)
+            .and_then(|other| self.members.get(other))
+        {
+            return Err(format!("it is the same server as {}", other.name));
+        }
         let verdict = match &self.adopted {
             Some((adopted, _)) if *adopted == id && self.reigns => gate::master(facts),
             Some((_, line)) => gate::replica(facts, Some(line), &self.bounds),
@@ -311,9 +248,9 @@ impl Group {
             .members
             .iter()
             .map(|(id, member)| {
-                let verdict = self.verdict(*id, member);
+                let verdict = self.verdict(id, member);
                 Node {
-                    id: *id,
+                    id,
                     name: member.name.clone(),
                     address: member.address,
                     role: member.role(),
@@ -350,7 +287,10 @@ impl Group {
     fn tag(&self, member: &Member) -> Option<u16> {
         let run_id = member.run_id.as_deref()?;
         let tag = tag_of(run_id)?;
-        let others = self.members.values().filter_map(|other| other.run_id.as_deref());
+        let others = self
+            .members
+            .iter()
+            .filter_map(|(_, other)| other.run_id.as_deref());
         let first = others.filter(|other| tag_of(other) == Some(tag)).min();
         first.is_none_or(|first| first == run_id).then_some(tag)
     }
@@ -359,17 +299,17 @@ impl Group {
     pub(super) fn report(&self) -> Report {
         let master = self.adopted.as_ref().map(|(_, line)| line);
         let nodes = self.members.iter().map(|(id, member)| {
-            let verdict = self.verdict(*id, member);
+            let verdict = self.verdict(id, member);
             let facts = member.current();
             NodeReport {
-                id: *id,
+                id,
                 name: member.name.clone(),
                 address: member.address,
                 role: member.role(),
                 weight: member.place.weight,
                 usable: verdict.is_ok(),
                 reason: verdict.err().unwrap_or_default(),
-                configured: member.configured,
+                configured: member.is_configured(),
                 replid: facts.map(|facts| facts.line.replid.clone()),
                 offset: facts.map(|facts| facts.line.offset),
                 lag: facts.and_then(|facts| gate::lag(facts, master)),
@@ -379,7 +319,7 @@ impl Group {
         });
         Report {
             nodes: nodes.collect(),
-            names: self.registry.names().to_vec(),
+            names: self.members.names().to_vec(),
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, Failure, LARGE_REPLY, SMALL_REPLY, decode};
-use super::greeting;
 use super::info::{self, Facts};
+use super::{Heard, greeting};
 use crate::settings::{Settings, Upstream};
 use crate::topology::{Greeting, NodeId, Role};
 
@@ -25,7 +25,7 @@ const BETWEEN_CONNECTS: Duration = BACK_OFF_FIRST;
 #[derive(Debug)]
 pub(super) enum Word {
     /// A connection is up and authenticated; the node's `run_id`, unless it does not tell it.
-    Reached(SocketAddr, Option<String>),
+    Reached(Option<String>),
     /// It answered.
     Heard(Facts),
     /// It says master, and was asked who it is.
@@ -44,27 +44,26 @@ pub(super) struct Identity {
 }
 
 /// A node to probe.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     pub(super) id: NodeId,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) address: SocketAddr,
 }
 
 /// Probes until the control plane is gone.
 pub(super) async fn probe(
     target: Target,
     settings: Arc<Settings>,
-    words: mpsc::Sender<(NodeId, Word)>,
+    heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
 ) {
     let mut back_off = BACK_OFF_FIRST;
-    while !words.is_closed() {
+    while !heard.is_closed() {
         let began = Instant::now();
         let mut session = Session {
             target: &target,
             upstream: &settings.upstream,
-            words: &words,
+            heard: &heard,
             poke: &poke,
             answered: false,
         };
@@ -72,7 +71,8 @@ pub(super) async fn probe(
         if session.answered {
             back_off = BACK_OFF_FIRST;
         }
-        if words.send((target.id, Word::Failed(failure))).await.is_err() {
+        let failed = Heard::Node(target, Word::Failed(failure));
+        if heard.send(failed).await.is_err() {
             return;
         }
         // Jitter: the ambassadors of a hundred pods must not come back in step.
@@ -93,7 +93,7 @@ async fn poked(poke: &Notify, not_before: Instant) {
 struct Session<'a> {
     target: &'a Target,
     upstream: &'a Upstream,
-    words: &'a mpsc::Sender<(NodeId, Word)>,
+    heard: &'a mpsc::Sender<Heard>,
     poke: &'a Notify,
     answered: bool,
 }
@@ -101,10 +101,9 @@ struct Session<'a> {
 impl Session<'_> {
     /// `Ok` only when nobody listens any more.
     async fn run(&mut self) -> Result<(), Failure> {
-        let (mut connection, address) =
-            Connection::open(&self.target.host, self.target.port, self.upstream).await?;
+        let mut connection = Connection::open(self.target.address, self.upstream).await?;
         let run_id = self.run_id(&mut connection).await?;
-        if !self.say(Word::Reached(address, run_id)).await {
+        if !self.say(Word::Reached(run_id)).await {
             return Ok(());
         }
         let mut was = Role::Unknown;
@@ -133,7 +132,7 @@ impl Session<'_> {
     }
 
     async fn say(&self, word: Word) -> bool {
-        self.words.send((self.target.id, word)).await.is_ok()
+        self.heard.send(Heard::Node(*self.target, word)).await.is_ok()
     }
 
     /// One for each start of a server; a new connection may be to a new one. A user may not be permitted to ask.

@@ -48,6 +48,28 @@ const CASES: &[(&str, &str)] = &[
              10.0.0.5:6379 is named as both",
     ),
     (
+        "discover = \"sometimes\"",
+        "a.toml:3: upstream.discover = \"sometimes\": expected \"auto\", \"on\" or \"off\"",
+    ),
+    (
+        "address_map = [\"10.0.0.5:6379\"]",
+        "a.toml:3: upstream.address_map = [\"10.0.0.5:6379\"]: expected \"ANNOUNCED=REACHED\", such as \
+             \"10.0.0.5:6379=127.0.0.1:7005\", instead of \"10.0.0.5:6379\"",
+    ),
+    (
+        "[sentinel]\naddresses = [\"s:1\", \"s:1\"]",
+        "a.toml:4: sentinel.addresses = [\"s:1\", \"s:1\"]: expected each sentinel once, but s:1 is there twice",
+    ),
+    (
+        "[sentinel]\nmaster = \"my master\"",
+        "a.toml:4: sentinel.master = \"my master\": expected the name under which the sentinels watch the master, \
+             such as \"mymaster\"",
+    ),
+    (
+        "[sentinel]\nusername = \"u\"",
+        "a.toml:4: sentinel.username = \"u\": expected password or password_file with it",
+    ),
+    (
         "replicas = [\n  { address = \"a\", weight = -1 },\n]",
         "a.toml:3: upstream.replicas = [{ address = \"a\", weight = -1 }]: expected a weight from 0 to 10000 \
              instead of -1",
@@ -59,14 +81,14 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "conect_timeout = \"1s\"",
-        "a.toml:3: upstream.conect_timeout: unknown key; [upstream] has master, replicas, username, password, \
+        "a.toml:3: upstream.conect_timeout: unknown key; [upstream] has master, replicas, discover, address_map, resolve_interval, username, password, \
              password_file, connect_timeout, start_timeout, reply_timeout, probe_interval, probe_timeout, max_link_down, max_lag, \
              links_per_node, warm_leases, max_leases, idle_timeout",
     ),
     (
         "[read]\npolicy = \"any\"",
         "a.toml:3: read: unknown key; the keys before the first section are listen, workers, drain_timeout, \
-             allow_dangerous; the sections are [admin], [upstream], [reads], [limits], [log], [commands]",
+             allow_dangerous; the sections are [admin], [upstream], [sentinel], [reads], [limits], [log], [commands]",
     ),
     (
         "[reads]\npolicy = \"nearest\"",
@@ -107,12 +129,9 @@ const CASES: &[(&str, &str)] = &[
 fn every_key_can_be_given_by_its_variable() {
     // A value that no key takes; a text key takes any.
     let loaded = config::load(&with_master("m")).unwrap();
-    let free_texts = ["upstream.username", "upstream.password", "upstream.password_file"];
-    for value in loaded
-        .values
-        .iter()
-        .filter(|value| !free_texts.contains(&value.key.as_str()))
-    {
+    let free_texts = [".username", ".password", ".password_file"];
+    let is_free = |key: &str| free_texts.iter().any(|end| key.ends_with(end));
+    for value in loaded.values.iter().filter(|value| !is_free(&value.key)) {
         let name = format!("REDIS_AMBASSADOR_{}", value.key.replace('.', "_").to_uppercase());
         let mut sources = with_master("m");
         if value.key == "upstream.master" {

@@ -1,22 +1,33 @@
 //! Stories of groups, told by what their nodes say.
 
-use super::super::info::Attached;
+use super::super::connection::Failure;
+use super::super::info::{Attached, Facts};
 use super::*;
 use crate::control::FailureKind;
-use crate::settings::{NodeAddress, Upstream};
+use crate::settings::{Mapped, NodeAddress, Upstream};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn group(replicas: &[&str], discover: bool) -> Group {
-    let node = |host: &str| NodeAddress {
+fn node(host: &str) -> NodeAddress {
+    NodeAddress {
         host: host.to_owned(),
         port: 6379,
         weight: 100,
-    };
-    let upstream = Upstream {
-        master: node("a"),
+    }
+}
+
+fn group(replicas: &[&str], discover: bool) -> Group {
+    Group::of(&upstream(replicas, discover), Layers::new(Vec::new(), false))
+}
+
+fn upstream(replicas: &[&str], discover: bool) -> Upstream {
+    Upstream {
+        master: Some(node("a")),
         replicas: replicas.iter().map(|host| node(host)).collect(),
-        discover_replicas: discover,
+        discover,
+        sentinels: None,
+        address_map: Vec::new(),
+        resolve_interval: SECOND,
         username: None,
         password: None,
         connect_timeout: SECOND,
@@ -30,8 +41,12 @@ fn group(replicas: &[&str], discover: bool) -> Group {
         warm_leases: 1,
         max_leases: 1,
         idle_timeout: SECOND,
-    };
-    Group::of(&upstream, Layers::new(Vec::new(), false))
+    }
+}
+
+fn resolve(group: &mut Group, host: &str, addresses: &[&str], seconds: u32) {
+    let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+    group.resolved(host, Ok(addresses), seconds * SECOND);
 }
 
 fn line(replid: &str, offset: u64) -> Line {
@@ -157,7 +172,7 @@ fn discovered_replicas_come_and_go_and_keep_their_numbers() {
     );
     assert_eq!(at(&mut group, 61, &["c"]), "a*:Master c:Unknown!");
     assert_eq!(at(&mut group, 62, &["b", "c"]), "a*:Master b:Unknown! c:Unknown!");
-    assert_eq!(group.registry.id("b:6379"), Some(NodeId(1)));
+    assert_eq!(group.members.announced("b", 6379), Some(NodeId(1)));
 }
 
 #[test]
@@ -173,11 +188,7 @@ fn a_silent_master_makes_nobody_leave() {
 #[test]
 fn one_node_under_two_names_is_one_node() {
     let mut group = group(&[], true);
-    group.hear(
-        NodeId(0),
-        Word::Reached("10.0.0.1:6379".parse().unwrap(), None),
-        SECOND,
-    );
+    resolve(&mut group, "a", &["10.0.0.1"], 1);
     group.hear(NodeId(0), replica(line("X", 5), "m"), SECOND);
     group.hear(NodeId(1), master(line("X", 5), &["10.0.0.1"]), SECOND);
     assert_eq!(picture(&mut group), "a:Replica m*:Master");
@@ -227,4 +238,100 @@ fn a_master_keeps_its_identity_over_a_reconnect_and_gets_a_new_one_as_another_pr
         group.snapshot(Some(&first)).unwrap().greeting.as_deref(),
         Some(&greeting("8.0"))
     );
+}
+
+#[test]
+fn a_name_stands_for_every_pod_behind_it_and_pods_come_and_go() {
+    let mut group = group(&[], false);
+    assert_eq!(group.hosts().into_iter().collect::<Vec<_>>(), ["a"]);
+    assert!(group.targets().is_empty(), "nobody knows where it is");
+    resolve(&mut group, "a", &["10.0.0.2", "10.0.0.1", "fd00::3"], 1);
+    assert_eq!(
+        picture(&mut group),
+        "10.0.0.1:Unknown! 10.0.0.2:Unknown! [fd00::3]:Unknown!"
+    );
+    assert_eq!(group.targets().len(), 3);
+    let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|host| group.members.announced(host, 6379).unwrap());
+    group.hear(one, master(line("X", 5), &[]), SECOND);
+    group.hear(two, replica(line("X", 5), "10.0.0.1"), SECOND);
+    // A new pod; one that went away; and one that answers although it is not listed, as it is not ready.
+    resolve(&mut group, "a", &["10.0.0.1", "10.0.0.4"], 2);
+    assert_eq!(
+        picture(&mut group),
+        "10.0.0.1*:Master 10.0.0.2:Replica [fd00::3]:Unknown! 10.0.0.4:Unknown!"
+    );
+    group.hear(two, gone(), 3 * SECOND);
+    resolve(&mut group, "a", &["10.0.0.1", "10.0.0.4"], 100);
+    assert_eq!(picture(&mut group), "10.0.0.1*:Master 10.0.0.4:Unknown!");
+}
+
+#[test]
+fn a_name_that_moves_is_followed_and_what_was_known_of_the_old_place_is_forgotten() {
+    let mut group = group(&[], false);
+    resolve(&mut group, "a", &["10.0.0.1"], 1);
+    hear(&mut group, 0, master(line("X", 5), &[]));
+    assert_eq!(picture(&mut group), "a*:Master");
+    resolve(&mut group, "a", &["10.0.0.9"], 2);
+    assert_eq!(picture(&mut group), "a:Unknown!");
+    let address = "10.0.0.9:6379".parse().unwrap();
+    assert_eq!(
+        group.targets(),
+        [Target {
+            id: NodeId(0),
+            address
+        }]
+    );
+    // A name server that fails changes nothing.
+    let failure = crate::control::members::unknown_name("no answer");
+    group.resolved("a", Err(failure), 3 * SECOND);
+    assert_eq!(
+        group.targets(),
+        [Target {
+            id: NodeId(0),
+            address
+        }]
+    );
+}
+
+#[test]
+fn a_server_under_two_addresses_gets_commands_under_one() {
+    let mut group = group(&["b"], false);
+    for node in [0, 1] {
+        hear(&mut group, node, Word::Reached(Some("same run".to_owned())));
+        hear(&mut group, node, master(line("X", 5), &[]));
+    }
+    assert_eq!(picture(&mut group), "a*:Master b:Master!");
+    hear(&mut group, 0, gone());
+    assert_eq!(
+        group.members.alias_of(NodeId(1)),
+        None,
+        "what does not answer under one address may under the other"
+    );
+}
+
+#[test]
+fn announced_addresses_are_looked_for_where_the_map_says() {
+    let mut upstream = upstream(&[], true);
+    upstream.address_map = vec![Mapped {
+        announced: node("inside"),
+        reached: node("outside"),
+    }];
+    let mut group = Group::of(&upstream, Layers::new(Vec::new(), false));
+    hear(&mut group, 0, master(line("X", 5), &["inside"]));
+    assert_eq!(picture(&mut group), "a*:Master outside:Unknown!");
+}
+
+#[test]
+fn replicas_of_replicas_are_found() {
+    let mut group = group(&[], true);
+    hear(&mut group, 0, master(line("X", 5), &["b"]));
+    let Word::Heard(mut facts) = replica(line("X", 5), "a") else {
+        unreachable!("it is what was heard");
+    };
+    facts.replicas.push(Attached {
+        host: "c".to_owned(),
+        port: 6379,
+    });
+    hear(&mut group, 1, Word::Heard(facts));
+    assert_eq!(picture(&mut group), "a*:Master b:Replica c:Unknown!");
 }
