@@ -213,7 +213,7 @@ impl Running {
             }
             let trouble = start_line::master_trouble(&report.borrow_and_update());
             if let Some(trouble) = &trouble {
-                if trouble.kind == FailureKind::Auth {
+                if trouble.failure().kind == FailureKind::Auth {
                     return Err(start_line::explain(&self.settings, Some(trouble)));
                 }
                 if reminded.is_none_or(|last| last.elapsed() >= START_REMINDER) {

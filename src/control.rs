@@ -4,6 +4,7 @@
 //! they are only fed and their outcome handed on.
 
 mod connection;
+mod council;
 mod election;
 mod frame;
 mod gate;
@@ -15,6 +16,7 @@ mod names;
 mod probe;
 mod registry;
 mod report;
+mod sentinel;
 mod table;
 
 use std::collections::HashMap;
@@ -30,11 +32,13 @@ use crate::topology::{NodeId, Topology};
 use crate::worker::{Hint, Mail, WorkerHandle};
 
 pub use connection::{Failure, FailureKind};
-pub use report::{NodeReport, Report};
+pub use report::{NodeReport, Report, SentinelReport};
 
+use council::Told;
 use group::Group;
 use names::Addresses;
 use probe::{Target, Word};
+use sentinel::Sentinel;
 
 /// Words of probes not taken in yet; a probe waits when it is full.
 const WORDS: usize = 128;
@@ -82,6 +86,7 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
         report,
         probes: HashMap::new(),
         names: HashMap::new(),
+        sentinels: HashMap::new(),
         tasks: JoinSet::new(),
         heard_sender,
     };
@@ -103,6 +108,7 @@ struct Plane {
     report: watch::Sender<Arc<Report>>,
     probes: HashMap<Target, Asked>,
     names: HashMap<String, Asked>,
+    sentinels: HashMap<Sentinel, Asked>,
     tasks: JoinSet<()>,
     heard_sender: mpsc::Sender<Heard>,
 }
@@ -114,6 +120,10 @@ enum Heard {
     Node(Target, Word),
     /// Of a host name.
     Name(String, Addresses),
+    /// Of the sentinel at that place in the configuration.
+    Sentinel(usize, Result<Told, Failure>),
+    /// That sentinel begins to make another node the master, or has given up on that.
+    Failover(usize, bool),
 }
 
 /// A task that asks again and again, and at once when it is poked.
@@ -141,6 +151,16 @@ impl Plane {
                     Some(Heard::Node(..)) => {}
                     Some(Heard::Name(host, addresses)) => {
                         self.group.resolved(&host, addresses, began.elapsed());
+                    }
+                    Some(Heard::Sentinel(index, told)) => {
+                        if self.group.told(index, told, began.elapsed()) {
+                            // What the nodes themselves say decides.
+                            self.poke_all();
+                        }
+                    }
+                    Some(Heard::Failover(index, begins)) => {
+                        self.group.failover(index, begins, began.elapsed());
+                        self.poke_all();
                     }
                     // Cannot be while `heard_sender` is held.
                     None => return,
@@ -178,7 +198,7 @@ impl Plane {
     }
 
     fn poke_all(&self) {
-        for probe in self.probes.values() {
+        for probe in self.probes.values().chain(self.sentinels.values()) {
             probe.poke.notify_one();
         }
     }
@@ -189,7 +209,7 @@ impl Plane {
         }
     }
 
-    /// One probe for each node of the group and one resolver for each name, none for others.
+    /// One probe for each node of the group, one resolver for each name, one who asks each sentinel; none for others.
     fn keep_asking(&mut self) {
         let (settings, heard, tasks) = (&self.settings, &self.heard_sender, &mut self.tasks);
         keep(&mut self.probes, self.group.targets(), |target, poke| {
@@ -199,6 +219,13 @@ impl Plane {
             let interval = settings.upstream.resolve_interval;
             tasks.spawn(names::resolve(host, interval, heard.clone(), poke))
         });
+        if let Some(all) = &settings.upstream.sentinels {
+            let places = all.addresses.iter().cloned().enumerate();
+            let wanted = places.map(|(index, place)| Sentinel { index, place });
+            keep(&mut self.sentinels, wanted, |sentinel, poke| {
+                tasks.spawn(sentinel::ask(sentinel, Arc::clone(settings), heard.clone(), poke))
+            });
+        }
         // Those that were ended.
         while self.tasks.try_join_next().is_some() {}
     }

@@ -303,6 +303,7 @@ mod tests {
             table: Arc::new(Table::default()),
         };
         let report = Report {
+            sentinels: Vec::new(),
             nodes: Vec::new(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
         };

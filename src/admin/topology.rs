@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::control::{NodeReport, Report};
+use crate::control::{NodeReport, Report, SentinelReport};
 use crate::topology::{Role, Topology};
 
 /// What workers act on (version, master) with what probes know of each node.
@@ -12,8 +12,20 @@ pub(super) fn json(topology: &Topology, report: &Report) -> String {
         .and_then(|id| topology.node(id))
         .map(|node| node.name.as_str());
     let nodes: Vec<Value> = report.nodes.iter().map(node).collect();
-    let value = json!({ "version": topology.version, "master": master, "nodes": nodes });
+    let mut value = json!({ "version": topology.version, "master": master, "nodes": nodes });
+    if !report.sentinels.is_empty() {
+        value["sentinels"] = report.sentinels.iter().map(sentinel).collect();
+    }
     format!("{value:#}\n")
+}
+
+fn sentinel(sentinel: &SentinelReport) -> Value {
+    json!({
+        "name": sentinel.name,
+        "master": sentinel.master,
+        "epoch": sentinel.epoch,
+        "failure": sentinel.failure.as_ref().map(|failure| &failure.message),
+    })
 }
 
 fn node(node: &NodeReport) -> Value {

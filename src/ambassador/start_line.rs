@@ -46,44 +46,84 @@ pub(super) fn log(running: &Running) {
     );
 }
 
-/// What keeps the configured master from being one, if it has been asked at all.
-pub(super) fn master_trouble(report: &Report) -> Option<Failure> {
-    let master = report.nodes.first()?;
-    if let Some(failure) = &master.failure {
-        return Some(failure.clone());
+/// What keeps the group from having a master, if anybody has been asked at all.
+pub(super) fn master_trouble(report: &Report) -> Option<Trouble> {
+    let Some(node) = report.nodes.first() else {
+        // As long as one of them may still tell of nodes, there is none.
+        let failures: Option<Vec<_>> = report.sentinels.iter().map(|one| one.failure.clone()).collect();
+        return failures?.into_iter().next().map(Trouble::OfSentinel);
+    };
+    if let Some(failure) = &node.failure {
+        return Some(Trouble::OfNode(failure.clone()));
     }
-    (master.heard() && !master.usable).then(|| Failure {
+    let role = || Failure {
         kind: FailureKind::Role,
-        message: master.reason.clone(),
-    })
+        message: node.reason.clone(),
+    };
+    (node.heard() && !node.usable).then(|| Trouble::OfNode(role()))
+}
+
+/// Whose trouble it is.
+#[derive(Debug, Clone)]
+pub(super) enum Trouble {
+    /// The node's that should lead to the master.
+    OfNode(Failure),
+    /// A sentinel's.
+    OfSentinel(Failure),
+}
+
+impl Trouble {
+    /// What went wrong.
+    pub(super) fn failure(&self) -> &Failure {
+        match self {
+            Trouble::OfNode(failure) | Trouble::OfSentinel(failure) => failure,
+        }
+    }
 }
 
 /// The sentence for the person who started it.
-pub(super) fn explain(settings: &Settings, trouble: Option<&Failure>) -> String {
-    let whom = match (&settings.upstream.master, &settings.upstream.sentinels) {
-        (_, Some(sentinels)) => format!("{} (--sentinel-master)", sentinels.master),
+pub(super) fn explain(settings: &Settings, trouble: Option<&Trouble>) -> String {
+    let sentinels = settings.upstream.sentinels.as_ref();
+    let master = settings.upstream.master.as_ref();
+    let whom = match (master, sentinels) {
         (Some(master), None) => format!("{master} (--master)"),
+        (_, Some(sentinels)) => format!("{} (--sentinel-master)", sentinels.master),
         // The configuration does not allow it.
         (None, None) => "nobody".to_owned(),
     };
     let Some(trouble) = trouble else {
         return format!("no usable master: {whom} has not answered; check the address and the network");
     };
-    let check = match trouble.kind {
-        FailureKind::Resolve => "check the host name in --master and the machine's DNS",
-        FailureKind::Connect => {
-            "check that a Redis or Valkey server runs there and that --master names its address"
+    let (of_sentinel, failure) = match trouble {
+        Trouble::OfNode(failure) => (false, failure),
+        Trouble::OfSentinel(failure) => (true, failure),
+    };
+    let flag = if of_sentinel { "--sentinel" } else { "--master" };
+    let check = match failure.kind {
+        FailureKind::Resolve => format!("check the host name in {flag} and the machine's DNS"),
+        FailureKind::Connect if of_sentinel => {
+            "check that a sentinel runs there and that --sentinel names its address".to_owned()
         }
-        FailureKind::Auth => "check upstream.username and upstream.password",
+        FailureKind::Connect => {
+            "check that a Redis or Valkey server runs there and that --master names its address".to_owned()
+        }
+        FailureKind::Auth if of_sentinel => "check sentinel.username and sentinel.password".to_owned(),
+        FailureKind::Auth => "check upstream.username and upstream.password".to_owned(),
         FailureKind::Timeout => {
-            "check that the server is not overloaded and that no firewall drops packets to it"
+            "check that the server is not overloaded and that no firewall drops packets to it".to_owned()
+        }
+        FailureKind::Protocol if of_sentinel => {
+            "check that a sentinel listens at that address, and the name in --sentinel-master".to_owned()
         }
         FailureKind::Protocol => {
-            "check that a Redis or Valkey server, and nothing else, listens at that address"
+            "check that a Redis or Valkey server, and nothing else, listens at that address".to_owned()
         }
         FailureKind::Role => {
-            "point --master at the group's master, or name its other nodes with --replica so that the master is found among them"
+            "point --master at the group's master, or name its other nodes with --replica so that \
+             the master is found among them"
+                .to_owned()
         }
     };
-    format!("no usable master: {whom}: {}; {check}", trouble.message)
+    let whose = if of_sentinel { "a sentinel: " } else { "" };
+    format!("no usable master: {whom}: {whose}{}; {check}", failure.message)
 }

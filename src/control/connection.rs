@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::frame::Boundary;
-use crate::settings::Upstream;
+use crate::settings::Password;
 
 /// Bound on the replies to INFO and HELLO; a real one has some kilobytes.
 pub(super) const SMALL_REPLY: usize = 1 << 20;
@@ -84,6 +84,14 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What a connection logs in with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Login<'a> {
+    /// ACL user; `None`: the default user.
+    pub(super) username: Option<&'a str>,
+    pub(super) password: &'a Password,
+}
+
 /// An authenticated connection in RESP2.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -92,8 +100,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects and authenticates, within `connect_timeout`.
-    pub(super) async fn open(address: SocketAddr, upstream: &Upstream) -> Result<Connection, Failure> {
+    /// Connects and logs in, within `bound`.
+    pub(super) async fn open(
+        address: SocketAddr,
+        login: Option<Login<'_>>,
+        bound: Duration,
+    ) -> Result<Connection, Failure> {
         let opened = async {
             let stream = TcpStream::connect(address).await.map_err(|error| {
                 Failure::new(FailureKind::Connect, format!("cannot connect: {}", plain(&error)))
@@ -104,10 +116,12 @@ impl Connection {
                 stream,
                 received: BytesMut::new(),
             };
-            connection.authenticate(upstream).await?;
+            if let Some(login) = login {
+                connection.log_in(login).await?;
+            }
             Ok(connection)
         };
-        match timeout(upstream.connect_timeout, opened).await {
+        match timeout(bound, opened).await {
             Ok(opened) => opened,
             Err(_) => Err(Failure::new(
                 FailureKind::Timeout,
@@ -116,13 +130,10 @@ impl Connection {
         }
     }
 
-    async fn authenticate(&mut self, upstream: &Upstream) -> Result<(), Failure> {
-        let Some(password) = &upstream.password else {
-            return Ok(());
-        };
+    async fn log_in(&mut self, login: Login<'_>) -> Result<(), Failure> {
         let mut request: Vec<&[u8]> = vec![b"AUTH"];
-        request.extend(upstream.username.as_ref().map(String::as_bytes));
-        request.push(password.as_bytes());
+        request.extend(login.username.map(str::as_bytes));
+        request.push(login.password.as_bytes());
         self.send(&[&request]).await?;
         match decode(&self.receive(SMALL_REPLY).await?)? {
             OwnedFrame::SimpleString(_) => Ok(()),
@@ -172,7 +183,12 @@ impl Connection {
         let _ = self.stream.peek(&mut [0]).await;
     }
 
-    async fn send(&mut self, requests: &[&[&[u8]]]) -> Result<(), Failure> {
+    /// Waits for what comes unasked, such as a message to a subscriber. Nothing is lost when the wait is given up.
+    pub(super) async fn hear(&mut self, max_bytes: usize) -> Result<Bytes, Failure> {
+        self.receive(max_bytes).await
+    }
+
+    pub(super) async fn send(&mut self, requests: &[&[&[u8]]]) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         for request in requests {
             encode(request, &mut bytes);

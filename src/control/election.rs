@@ -1,8 +1,8 @@
-//! Decides which node is the group's master when the nodes were asked. Pure.
+//! Decides which node is the group's master when the nodes and the sentinels were asked. Pure.
 //!
-//! Roles are what nodes say, never what the configuration calls them. Full lineage (tokens of
-//! acknowledged writes, Sentinel) is not its business; it only never leaves a master that still says
-//! so for one that does not continue its history.
+//! Roles are what nodes say, never what the configuration calls them. In this order: the successor that the adopted
+//! master's history names (it is there before anybody else says so); the word of the sentinels; the adopted master
+//! itself, as long as it says so; whom the others follow. A deposed master is never gone back to.
 
 use super::info::Line;
 use crate::topology::NodeId;
@@ -42,42 +42,80 @@ pub(super) struct Candidate<'a> {
     pub(super) named: usize,
     /// It is the node that the configuration calls master.
     pub(super) configured: bool,
+    /// It was adopted with this history once, and another one after it.
+    pub(super) deposed: bool,
+}
+
+/// What the sentinels say, where there are any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// There are none, or none can be asked.
+    Silent,
+    /// Those that answered are no majority, and others have not been heard yet.
+    Pending,
+    /// The most of those that can be asked name this node (`None`: one that is not known yet); they are no majority.
+    Some(Option<NodeId>),
+    /// A majority names this node.
+    Most {
+        /// The node; `None`: one that is not known yet.
+        node: Option<NodeId>,
+        /// In a later epoch than that in which the adopted master became it.
+        late: bool,
+    },
+}
+
+impl Word {
+    fn names(self, id: NodeId) -> bool {
+        matches!(self, Word::Some(node) | Word::Most { node, .. } if node == Some(id))
+    }
 }
 
 /// The master to adopt; `None`: there is none now, and the one adopted last stays in memory.
-pub(super) fn elect(incumbent: Option<Incumbent<'_>>, candidates: &[Candidate<'_>]) -> Option<NodeId> {
+pub(super) fn elect(
+    incumbent: Option<Incumbent<'_>>,
+    candidates: &[Candidate<'_>],
+    word: Word,
+) -> Option<NodeId> {
     let Some(incumbent) = incumbent else {
-        return best(candidates);
+        // To begin with, any sentinel's word is better than none.
+        return match word {
+            Word::Pending => None,
+            Word::Silent => best(candidates.iter(), word),
+            Word::Some(_) | Word::Most { .. } => best(
+                candidates.iter().filter(|candidate| word.names(candidate.id)),
+                word,
+            ),
+        };
     };
-    let successors: Vec<Candidate<'_>> = candidates
-        .iter()
-        .filter(|candidate| candidate.id != incumbent.id)
-        .filter(|candidate| candidate.line.continues(incumbent.line))
-        .copied()
-        .collect();
-    if let Some(successor) = best(&successors) {
+    let others = || candidates.iter().filter(|other| other.id != incumbent.id);
+    let rivals = || others().filter(|other| !other.deposed);
+    let successors = rivals().filter(|rival| rival.line.continues(incumbent.line));
+    if let Some(successor) = best(successors, word) {
         return Some(successor);
     }
-    match incumbent.fate {
-        Fate::Reigns => Some(incumbent.id),
-        Fate::Deposed => best(candidates),
+    if let Word::Most { late, .. } = word
+        && let Some(named) = others().find(|other| word.names(other.id) && (late || !other.deposed))
+    {
+        return Some(named.id);
+    }
+    match (incumbent.fate, word) {
+        (Fate::Reigns, _) => Some(incumbent.id),
+        // The sentinels will say who is next.
+        (_, Word::Most { .. }) => None,
+        (Fate::Deposed, _) => best(rivals(), word),
         // A node that others follow is a master by someone's decision; a lone one may just have lost its data.
-        Fate::Lost => {
-            let followed: Vec<Candidate<'_>> = candidates
-                .iter()
-                .filter(|candidate| candidate.replicas > 0 || candidate.named > 0)
-                .copied()
-                .collect();
-            best(&followed)
-        }
+        (Fate::Lost, _) => best(
+            rivals().filter(|rival| rival.replicas > 0 || rival.named > 0),
+            word,
+        ),
     }
 }
 
-fn best(candidates: &[Candidate<'_>]) -> Option<NodeId> {
+fn best<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>, word: Word) -> Option<NodeId> {
     candidates
-        .iter()
         .max_by_key(|candidate| {
             (
+                word.names(candidate.id),
                 candidate.named,
                 candidate.replicas,
                 candidate.configured,
@@ -88,7 +126,6 @@ fn best(candidates: &[Candidate<'_>]) -> Option<NodeId> {
         })
         .map(|candidate| candidate.id)
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,19 +145,20 @@ mod tests {
             replicas,
             named: 0,
             configured: id == 0,
+            deposed: false,
         }
     }
 
     #[test]
     fn at_first_the_node_that_is_followed_wins_then_the_configured_one() {
         let x = line("X", None, 5);
-        assert_eq!(elect(None, &[]), None);
+        assert_eq!(elect(None, &[], Word::Silent), None);
         assert_eq!(
-            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 0)]),
+            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 0)], Word::Silent),
             Some(NodeId(0))
         );
         assert_eq!(
-            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 2)]),
+            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 2)], Word::Silent),
             Some(NodeId(1))
         );
     }
@@ -139,10 +177,13 @@ mod tests {
         });
         let old = candidate(0, &x, 0);
         assert_eq!(
-            elect(reigning, &[old, candidate(1, &stranger, 5)]),
+            elect(reigning, &[old, candidate(1, &stranger, 5)], Word::Silent),
             Some(NodeId(0))
         );
-        assert_eq!(elect(reigning, &[old, candidate(1, &y, 0)]), Some(NodeId(1)));
+        assert_eq!(
+            elect(reigning, &[old, candidate(1, &y, 0)], Word::Silent),
+            Some(NodeId(1))
+        );
     }
 
     #[test]
@@ -153,12 +194,19 @@ mod tests {
             line: &x,
             fate: Fate::Lost,
         });
-        assert_eq!(elect(lost, &[candidate(2, &empty, 0)]), None);
+        assert_eq!(elect(lost, &[candidate(2, &empty, 0)], Word::Silent), None);
         assert_eq!(
-            elect(lost, &[candidate(2, &empty, 0), candidate(1, &y, 0)]),
+            elect(
+                lost,
+                &[candidate(2, &empty, 0), candidate(1, &y, 0)],
+                Word::Silent
+            ),
             Some(NodeId(1))
         );
-        assert_eq!(elect(lost, &[candidate(2, &empty, 1)]), Some(NodeId(2)));
+        assert_eq!(
+            elect(lost, &[candidate(2, &empty, 1)], Word::Silent),
+            Some(NodeId(2))
+        );
     }
 
     #[test]
@@ -169,8 +217,11 @@ mod tests {
             line: &x,
             fate: Fate::Deposed,
         });
-        assert_eq!(elect(deposed, &[candidate(1, &z, 0)]), Some(NodeId(1)));
-        assert_eq!(elect(deposed, &[]), None);
+        assert_eq!(
+            elect(deposed, &[candidate(1, &z, 0)], Word::Silent),
+            Some(NodeId(1))
+        );
+        assert_eq!(elect(deposed, &[], Word::Silent), None);
     }
 
     #[test]
@@ -181,6 +232,86 @@ mod tests {
             line: &x,
             fate: Fate::Reigns,
         });
-        assert_eq!(elect(reigning, &[candidate(0, &again, 0)]), Some(NodeId(0)));
+        assert_eq!(
+            elect(reigning, &[candidate(0, &again, 0)], Word::Silent),
+            Some(NodeId(0))
+        );
+    }
+
+    #[test]
+    fn the_word_of_the_sentinels_decides_between_two_masters_and_the_history_comes_before_it() {
+        let (x, y, stranger) = (
+            line("X", None, 100),
+            line("Y", Some("X"), 90),
+            line("Z", None, 9000),
+        );
+        let most = |node: u16, late| Word::Most {
+            node: Some(NodeId(node)),
+            late,
+        };
+        let (a, b) = (candidate(0, &x, 2), candidate(1, &stranger, 0));
+        // To begin with.
+        assert_eq!(elect(None, &[a, b], Word::Pending), None);
+        assert_eq!(elect(None, &[a, b], most(1, true)), Some(NodeId(1)));
+        assert_eq!(elect(None, &[a, b], Word::Some(Some(NodeId(1)))), Some(NodeId(1)));
+        assert_eq!(
+            elect(None, &[a, b], most(7, true)),
+            None,
+            "it does not say that it is master"
+        );
+        // With a master that still says so.
+        let reigning = |line| {
+            Some(Incumbent {
+                id: NodeId(0),
+                line,
+                fate: Fate::Reigns,
+            })
+        };
+        assert_eq!(elect(reigning(&x), &[a, b], most(1, true)), Some(NodeId(1)));
+        assert_eq!(
+            elect(reigning(&x), &[a, b], Word::Some(Some(NodeId(1)))),
+            Some(NodeId(0))
+        );
+        let successor = candidate(2, &y, 0);
+        assert_eq!(
+            elect(reigning(&x), &[a, b, successor], most(0, false)),
+            Some(NodeId(2)),
+            "the sentinels have not heard of it yet"
+        );
+        // Once deposed, it is gone back to only when the sentinels agreed on that later.
+        let old = Candidate { deposed: true, ..a };
+        let new = Some(Incumbent {
+            id: NodeId(2),
+            line: &y,
+            fate: Fate::Reigns,
+        });
+        assert_eq!(elect(new, &[old, successor], most(0, false)), Some(NodeId(2)));
+        assert_eq!(elect(new, &[old, successor], most(0, true)), Some(NodeId(0)));
+    }
+
+    #[test]
+    fn a_lost_master_is_waited_for_while_the_sentinels_decide() {
+        let (x, z) = (line("X", None, 100), line("Z", None, 0));
+        let lost = Some(Incumbent {
+            id: NodeId(0),
+            line: &x,
+            fate: Fate::Lost,
+        });
+        let followed = candidate(1, &z, 2);
+        let most = Word::Most {
+            node: Some(NodeId(0)),
+            late: false,
+        };
+        assert_eq!(elect(lost, &[followed], most), None);
+        assert_eq!(elect(lost, &[followed], Word::Silent), Some(NodeId(1)));
+        let deposed = Candidate {
+            deposed: true,
+            ..followed
+        };
+        assert_eq!(
+            elect(lost, &[deposed], Word::Silent),
+            None,
+            "when in doubt, writes wait"
+        );
     }
 }

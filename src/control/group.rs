@@ -4,28 +4,44 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::election::{self, Candidate, Fate, Incumbent};
+use super::connection::Failure;
+use super::council::{Council, Told};
+use super::election::{self, Candidate, Fate, Incumbent, Word as Sentinels};
 use super::gate::{self, Bounds};
 use super::info::{Line, MasterLink};
 use super::members::{Member, Members};
 use super::names::Addresses;
 use super::probe::{Identity, Target, Word};
-use super::report::{NodeReport, Report};
+use super::report::{NodeReport, Report, SentinelReport};
 use super::table::Layers;
 use crate::commands::Table;
 use crate::settings::{Settings, Upstream};
 use crate::topology::{Greeting, Node, NodeId, Role, Topology};
 
+/// A failover that a sentinel has begun is believed in for so long.
+const FAILOVER_MOST: Duration = Duration::from_secs(4);
+
 /// The group.
 #[derive(Debug)]
 pub(super) struct Group {
     members: Members,
+    /// The sentinels, where there are any.
+    council: Option<Council>,
+    sentinel_names: Vec<String>,
     discover: bool,
     bounds: Bounds,
     /// The master adopted last, with where it was when it last said so.
     adopted: Option<(NodeId, Line)>,
     /// The adopted one is master now.
     reigns: bool,
+    /// Former masters, each with the replid that it had then.
+    deposed: Vec<(NodeId, String)>,
+    /// The sentinel that makes another node the master just now, and until when that is believed.
+    changing: Option<(usize, Duration)>,
+    /// The time of the last word.
+    now: Duration,
+    /// The sentinels' epoch when the adopted one was adopted.
+    adopted_in: Option<(NodeId, u64)>,
     layers: Layers,
     /// Whose identity the table and greeting below are made of.
     identity: Option<Arc<Identity>>,
@@ -44,6 +60,10 @@ impl Group {
     fn of(upstream: &Upstream, layers: Layers) -> Self {
         Group {
             members: Members::new(upstream),
+            sentinel_names: (upstream.sentinels.iter())
+                .flat_map(|sentinels| sentinels.addresses.iter().map(ToString::to_string))
+                .collect(),
+            council: (upstream.sentinels.as_ref()).map(|sentinels| Council::new(sentinels.addresses.len())),
             discover: upstream.discover,
             bounds: Bounds {
                 link_down: upstream.max_link_down,
@@ -51,6 +71,10 @@ impl Group {
             },
             adopted: None,
             reigns: false,
+            deposed: Vec::new(),
+            adopted_in: None,
+            changing: None,
+            now: Duration::ZERO,
             table: Arc::new(layers.table(None)),
             layers,
             identity: None,
@@ -61,14 +85,57 @@ impl Group {
 
     /// Takes in what a name stands for. `now` only ever grows.
     pub(super) fn resolved(&mut self, host: &str, addresses: Addresses, now: Duration) {
+        self.now = now;
         match addresses {
             Ok(addresses) => self.members.resolved(host, addresses, now),
             Err(failure) => self.members.unresolved(host, &failure),
         }
     }
 
+    /// Takes in what a sentinel said. True when together they say something else than before.
+    pub(super) fn told(&mut self, sentinel: usize, told: Result<Told, Failure>, now: Duration) -> bool {
+        self.now = now;
+        let Some(council) = &mut self.council else {
+            return false;
+        };
+        let before = council.verdict();
+        council.hear(sentinel, told);
+        let verdict = council.verdict();
+        if let Some(verdict) = &verdict {
+            let nodes = council.nodes(verdict);
+            self.members.list(&nodes, now);
+        }
+        self.elect();
+        verdict != before
+    }
+
+    /// A sentinel begins to make another node the master, or has given up on that. Until the new one is there nobody
+    /// gets writes: those that the old one takes now are lost.
+    pub(super) fn failover(&mut self, sentinel: usize, begins: bool, now: Duration) {
+        self.now = now;
+        let Some(verdict) = self.council.as_ref().and_then(Council::verdict) else {
+            return;
+        };
+        let word = self
+            .council
+            .as_ref()
+            .and_then(|council| council.words().get(sentinel)?.as_ref());
+        let agrees = word.is_some_and(|word| word.as_ref().is_ok_and(|told| told.master == verdict.master));
+        if !begins {
+            self.changing = self.changing.filter(|(by, _)| *by != sentinel);
+        } else if agrees && self.changing.is_none_or(|(_, until)| now > until + FAILOVER_MOST) {
+            self.changing = Some((sentinel, now + FAILOVER_MOST));
+        }
+    }
+
+    /// Whether a failover is under way.
+    fn is_changing(&self) -> bool {
+        self.changing.is_some_and(|(_, until)| self.now < until)
+    }
+
     /// Takes in what a probe said. `now` only ever grows.
     pub(super) fn hear(&mut self, id: NodeId, word: Word, now: Duration) {
+        self.now = now;
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -109,6 +176,7 @@ impl Group {
                 replicas: facts.replicas.len(),
                 named: self.followers(id),
                 configured: self.members.is_called_master(member),
+                deposed: self.is_deposed(id, &facts.line),
             })
             .collect();
         let incumbent = self.adopted.as_ref().map(|(id, line)| Incumbent {
@@ -120,12 +188,57 @@ impl Group {
                 Some(Role::Unknown) | None => Fate::Lost,
             },
         });
-        let elected = election::elect(incumbent, &candidates);
+        let elected = election::elect(incumbent, &candidates, self.word());
         self.reigns = elected.is_some();
-        if let Some(id) = elected
-            && let Some(facts) = self.members.get(id).and_then(Member::current)
+        let Some(id) = elected else { return };
+        let Some(facts) = self.members.get(id).and_then(Member::current) else {
+            return;
+        };
+        let adopted = (id, facts.line.clone());
+        if let Some((before, line)) = self.adopted.replace(adopted)
+            && before != id
         {
-            self.adopted = Some((id, facts.line.clone()));
+            self.deposed
+                .retain(|(deposed, _)| *deposed != id && *deposed != before);
+            self.deposed.push((before, line.replid));
+            self.changing = None;
+        }
+        if self.adopted_in.is_none_or(|(by, _)| by != id) {
+            // Sentinels that have not heard of it yet go on naming its predecessor, in no later epoch than this.
+            let verdict = self.council.as_ref().and_then(Council::verdict);
+            self.adopted_in = Some((id, verdict.map_or(0, |verdict| verdict.epoch)));
+        }
+    }
+
+    fn is_deposed(&self, id: NodeId, line: &Line) -> bool {
+        let mut deposed = self.deposed.iter();
+        deposed.any(|(node, replid)| *node == id && *replid == line.replid)
+    }
+
+    /// Whom the sentinels name.
+    fn word(&self) -> Sentinels {
+        let Some(council) = &self.council else {
+            return Sentinels::Silent;
+        };
+        let Some(verdict) = council.verdict() else {
+            return if council.is_complete() {
+                Sentinels::Silent
+            } else {
+                Sentinels::Pending
+            };
+        };
+        let (host, port) = &verdict.master;
+        let node = self.members.announced(host, *port);
+        if verdict.sure {
+            let epoch = self.adopted_in.map_or(0, |(_, epoch)| epoch);
+            Sentinels::Most {
+                node,
+                late: verdict.epoch > epoch,
+            }
+        } else if council.is_complete() {
+            Sentinels::Some(node)
+        } else {
+            Sentinels::Pending
         }
     }
 
@@ -261,7 +374,8 @@ impl Group {
                 }
             })
             .collect();
-        let adopted = self.adopted.as_ref().filter(|_| self.reigns).map(|(id, _)| *id);
+        let reigns = self.reigns && !self.is_changing();
+        let adopted = self.adopted.as_ref().filter(|_| reigns).map(|(id, _)| *id);
         let master = adopted.filter(|id| nodes.iter().any(|node| node.id == *id && node.usable));
         let same = last.is_some_and(|last| {
             last.nodes == nodes
@@ -295,6 +409,20 @@ impl Group {
         first.is_none_or(|first| first == run_id).then_some(tag)
     }
 
+    fn sentinels(&self) -> Vec<SentinelReport> {
+        let words = self.council.iter().flat_map(Council::words);
+        let report = |(name, word): (&String, &Option<Result<Told, Failure>>)| {
+            let told = word.as_ref().and_then(|word| word.as_ref().ok());
+            SentinelReport {
+                name: name.clone(),
+                master: told.map(|told| format!("{}:{}", told.master.0, told.master.1)),
+                epoch: told.map(|told| told.epoch),
+                failure: word.as_ref().and_then(|word| word.as_ref().err().cloned()),
+            }
+        };
+        self.sentinel_names.iter().zip(words).map(report).collect()
+    }
+
     /// The same for people, with what changes at every probe.
     pub(super) fn report(&self) -> Report {
         let master = self.adopted.as_ref().map(|(_, line)| line);
@@ -319,6 +447,7 @@ impl Group {
         });
         Report {
             nodes: nodes.collect(),
+            sentinels: self.sentinels(),
             names: self.members.names().to_vec(),
         }
     }

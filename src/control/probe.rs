@@ -9,7 +9,7 @@ use redis_protocol::resp2::types::OwnedFrame;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connection::{Connection, Failure, LARGE_REPLY, SMALL_REPLY, decode};
+use super::connection::{Connection, Failure, FailureKind, LARGE_REPLY, Login, SMALL_REPLY, decode};
 use super::info::{self, Facts};
 use super::{Heard, greeting};
 use crate::settings::{Settings, Upstream};
@@ -68,12 +68,18 @@ pub(super) async fn probe(
             answered: false,
         };
         let Err(failure) = session.run().await else { return };
+        // Sentinel cuts the connections of the node that it makes a master: what that is now is asked at once.
+        let at_once = session.answered && failure.kind == FailureKind::Connect;
         if session.answered {
             back_off = BACK_OFF_FIRST;
         }
         let failed = Heard::Node(target, Word::Failed(failure));
         if heard.send(failed).await.is_err() {
             return;
+        }
+        if at_once {
+            sleep_until(began + BETWEEN_POKES).await;
+            continue;
         }
         // Jitter: the ambassadors of a hundred pods must not come back in step.
         tokio::select! {
@@ -101,7 +107,12 @@ struct Session<'a> {
 impl Session<'_> {
     /// `Ok` only when nobody listens any more.
     async fn run(&mut self) -> Result<(), Failure> {
-        let mut connection = Connection::open(self.target.address, self.upstream).await?;
+        let login = self.upstream.password.as_ref().map(|password| Login {
+            username: self.upstream.username.as_deref(),
+            password,
+        });
+        let mut connection =
+            Connection::open(self.target.address, login, self.upstream.connect_timeout).await?;
         let run_id = self.run_id(&mut connection).await?;
         if !self.say(Word::Reached(run_id)).await {
             return Ok(());

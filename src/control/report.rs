@@ -10,8 +10,23 @@ use crate::topology::{NodeId, Role};
 pub struct Report {
     /// The nodes that are part of the group, the configured master first.
     pub nodes: Vec<NodeReport>,
+    /// The sentinels, in the order of the configuration.
+    pub sentinels: Vec<SentinelReport>,
     /// The name behind every [`NodeId`] ever given, also of nodes that left.
     pub names: Vec<String>,
+}
+
+/// One sentinel.
+#[derive(Debug, Clone)]
+pub struct SentinelReport {
+    /// `host:port` as configured.
+    pub name: String,
+    /// Whom it calls master; `None` while it has not answered.
+    pub master: Option<String>,
+    /// The failovers that it knows to have been agreed on.
+    pub epoch: Option<u64>,
+    /// Why it cannot be asked at the moment.
+    pub failure: Option<Failure>,
 }
 
 /// One node.

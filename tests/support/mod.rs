@@ -22,6 +22,7 @@ mod client;
 mod group;
 mod load;
 mod reply;
+mod sentinel;
 mod server;
 
 use std::collections::hash_map::RandomState;
@@ -35,6 +36,7 @@ pub use client::Client;
 pub use group::Group;
 pub use load::{Bystander, Seen};
 pub use reply::Reply;
+pub use sentinel::{Sentinel, WATCHED};
 pub use server::{Flavor, Server};
 
 /// How long anything that normally takes milliseconds may take on a loaded machine.

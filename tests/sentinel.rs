@@ -1,0 +1,162 @@
+//! Sentinel: the group is found through it, and its failovers are followed.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Ambassador, Flavor, Group, Reply, Sentinel, Server, eventually, wait_until};
+
+/// A failover takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn arguments(sentinels: &[Sentinel]) -> Vec<String> {
+    let addresses = sentinels.iter().map(Sentinel::address);
+    addresses
+        .flat_map(|address| ["--sentinel".to_owned(), address])
+        .collect()
+}
+
+fn over(sentinels: &[Sentinel]) -> Ambassador {
+    let arguments = arguments(sentinels);
+    Ambassador::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn topology(ambassador: &Ambassador) -> Value {
+    serde_json::from_str(&ambassador.admin_get("/topology").1).expect("it is JSON")
+}
+
+fn usable(ambassador: &Ambassador) -> usize {
+    let topology = topology(ambassador);
+    let nodes = topology["nodes"].as_array().expect("a list");
+    nodes.iter().filter(|node| node["usable"] == true).count()
+}
+
+#[track_caller]
+fn wait_for_master(ambassador: &Ambassador, server: &Server) {
+    eventually(PATIENCE, || {
+        (topology(ambassador)["master"] == server.address()).then_some(())
+    });
+}
+
+#[test]
+fn the_group_is_found_and_a_failover_that_sentinel_makes_costs_no_write() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 2);
+        let sentinels = Sentinel::three_over(&group);
+        let ambassador = over(&sentinels);
+        wait_for_master(&ambassador, &group.master);
+        wait_until(|| usable(&ambassador) == 3);
+        let mut client = ambassador.client();
+        let mut sum = 0;
+        let began = std::time::Instant::now();
+        // Until the new master has taken writes for a while.
+        let mut asked = false;
+        let mut after = 0;
+        while after < 200 {
+            sum += 1;
+            let reply = client.command(&["INCR", "n"]);
+            assert_eq!(reply, Reply::Integer(sum), "{flavor}");
+            if sum == 100 {
+                let answer = sentinels[0].command(&["SENTINEL", "FAILOVER", support::WATCHED]);
+                assert_eq!(answer, Reply::Simple("OK".to_owned()), "{flavor}");
+                asked = true;
+            }
+            let moved = asked && topology(&ambassador)["master"] != group.master.address();
+            after += u32::from(moved);
+            assert!(began.elapsed() < PATIENCE, "{flavor}: no failover");
+        }
+        let counted = group.replicas.iter().any(|replica| {
+            replica.info("replication")["role"] == "master"
+                && replica.command(&["GET", "n"]) == Reply::bulk(sum.to_string())
+        });
+        assert!(counted, "{flavor}: the new master has all writes");
+        // The old one comes back as a replica.
+        eventually(PATIENCE, || (usable(&ambassador) == 3).then_some(()));
+    }
+}
+
+#[test]
+fn a_killed_master_is_replaced() {
+    let mut group = Group::start(Flavor::Redis7, 2);
+    let sentinels = Sentinel::three_over(&group);
+    let ambassador = over(&sentinels);
+    let mut client = ambassador.client();
+    assert_eq!(client.command(&["SET", "a", "1"]), Reply::Simple("OK".to_owned()));
+    group.wait_in_sync();
+    group.master.kill();
+    // The command waits as long as limits.hold says; then it may be asked again.
+    eventually(PATIENCE, || {
+        let reply = client.command(&["SET", "a", "2"]);
+        assert!(
+            reply == Reply::Simple("OK".to_owned()) || reply.is_error(),
+            "{reply:?}"
+        );
+        (!reply.is_error()).then_some(())
+    });
+    assert_ne!(topology(&ambassador)["master"], group.master.address());
+}
+
+#[test]
+fn a_sentinel_that_lies_and_one_that_is_cut_off_are_outvoted() {
+    let group = Group::start(Flavor::Redis7, 1);
+    let stranger = Server::start(Flavor::Redis7, &[]);
+    let honest = Sentinel::three_over(&group);
+    let liar = Sentinel::start(Flavor::Redis7, &stranger, 1, "");
+    let mut sentinels = vec![liar];
+    sentinels.extend(honest);
+    let ambassador = over(&sentinels);
+    wait_for_master(&ambassador, &group.master);
+    sentinels[3].freeze();
+    let mut client = ambassador.client();
+    for number in 1..=100 {
+        assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(number));
+    }
+    assert_eq!(stranger.calls("incr"), 0);
+    let failures = || {
+        let topology = topology(&ambassador);
+        let all = topology["sentinels"].as_array().expect("a list").clone();
+        all.iter()
+            .filter(|sentinel| !sentinel["failure"].is_null())
+            .count()
+    };
+    wait_until(|| failures() == 1);
+    wait_for_master(&ambassador, &group.master);
+    sentinels[3].thaw();
+    wait_until(|| failures() == 0);
+}
+
+#[test]
+fn sentinels_have_a_password_of_their_own() {
+    let group = Group::start(Flavor::Redis7, 1);
+    let sentinel = Sentinel::start(Flavor::Redis7, &group.master, 1, "requirepass s3cret");
+    let config = format!(
+        "[sentinel]\naddresses = [\"{}\"]\npassword = \"s3cret\"\n",
+        sentinel.address()
+    );
+    let ambassador = Ambassador::with_config(&config, &[]);
+    wait_for_master(&ambassador, &group.master);
+    let without = Ambassador::spawn(&["--sentinel", &sentinel.address()]);
+    wait_until(|| {
+        let log = without.log();
+        log.contains("NOAUTH") && log.contains("sentinel.password")
+    });
+}
+
+#[test]
+fn sentinels_that_are_gone_take_nothing_with_them() {
+    let group = Group::start(Flavor::Redis7, 1);
+    let sentinels = Sentinel::three_over(&group);
+    let ambassador = over(&sentinels);
+    wait_for_master(&ambassador, &group.master);
+    drop(sentinels);
+    let mut client = ambassador.client();
+    assert_eq!(client.command(&["SET", "a", "1"]), Reply::Simple("OK".to_owned()));
+    wait_until(|| {
+        let topology = topology(&ambassador);
+        let all = topology["sentinels"].as_array().expect("a list").clone();
+        all.iter().all(|sentinel| !sentinel["failure"].is_null())
+    });
+    wait_for_master(&ambassador, &group.master);
+    assert_eq!(client.command(&["GET", "a"]), Reply::bulk("1"));
+}
