@@ -15,6 +15,7 @@ mod members;
 mod names;
 mod probe;
 mod registry;
+mod reign;
 mod report;
 mod sentinel;
 mod table;

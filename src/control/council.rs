@@ -2,6 +2,8 @@
 //! off is outvoted. Pure.
 
 use super::connection::Failure;
+use super::report::SentinelReport;
+use crate::settings::NodeAddress;
 
 /// An announced address: host and port.
 pub(super) type Announced = (String, u16);
@@ -31,21 +33,38 @@ pub(super) struct Verdict {
 /// The configured sentinels and their last words.
 #[derive(Debug)]
 pub(super) struct Council {
-    words: Vec<Option<Result<Told, Failure>>>,
+    sentinels: Vec<Sentinel>,
+}
+
+#[derive(Debug)]
+struct Sentinel {
+    name: String,
+    /// What it said last; `None`: it has not been heard.
+    word: Option<Result<Told, Failure>>,
+}
+
+impl Sentinel {
+    fn told(&self) -> Option<&Told> {
+        self.word.as_ref()?.as_ref().ok()
+    }
 }
 
 impl Council {
-    /// So many sentinels, none of them heard.
-    pub(super) fn new(sentinels: usize) -> Self {
+    /// These sentinels, none of them heard.
+    pub(super) fn new(addresses: &[NodeAddress]) -> Self {
+        let sentinel = |address: &NodeAddress| Sentinel {
+            name: address.to_string(),
+            word: None,
+        };
         Council {
-            words: vec![None; sentinels],
+            sentinels: addresses.iter().map(sentinel).collect(),
         }
     }
 
     /// Takes in what a sentinel says now, or why it cannot be asked: then what it said before counts no more.
     pub(super) fn hear(&mut self, sentinel: usize, word: Result<Told, Failure>) {
-        if let Some(place) = self.words.get_mut(sentinel) {
-            *place = Some(word);
+        if let Some(sentinel) = self.sentinels.get_mut(sentinel) {
+            sentinel.word = Some(word);
         }
     }
 
@@ -58,7 +77,7 @@ impl Council {
         Some(Verdict {
             master: best.master.clone(),
             epoch: epoch.map(|told| told.epoch).max().unwrap_or_default(),
-            sure: 2 * self.votes(&best.master) > self.words.len(),
+            sure: 2 * self.votes(&best.master) > self.sentinels.len(),
         })
     }
 
@@ -77,12 +96,32 @@ impl Council {
 
     /// Whether each has answered or failed to.
     pub(super) fn is_complete(&self) -> bool {
-        self.words.iter().all(Option::is_some)
+        self.sentinels.iter().all(|sentinel| sentinel.word.is_some())
     }
 
-    /// What each said last, in the order of the configuration.
-    pub(super) fn words(&self) -> &[Option<Result<Told, Failure>>] {
-        &self.words
+    /// Whether that sentinel is of the verdict's opinion.
+    pub(super) fn is_of_the_verdict(&self, sentinel: usize) -> bool {
+        let told = self.sentinels.get(sentinel).and_then(Sentinel::told);
+        told.is_some_and(|told| {
+            self.verdict()
+                .is_some_and(|verdict| told.master == verdict.master)
+        })
+    }
+
+    /// What each said last, for people.
+    pub(super) fn report(&self) -> Vec<SentinelReport> {
+        let report = |sentinel: &Sentinel| SentinelReport {
+            name: sentinel.name.clone(),
+            master: sentinel
+                .told()
+                .map(|told| format!("{}:{}", told.master.0, told.master.1)),
+            epoch: sentinel.told().map(|told| told.epoch),
+            failure: sentinel
+                .word
+                .as_ref()
+                .and_then(|word| word.as_ref().err().cloned()),
+        };
+        self.sentinels.iter().map(report).collect()
     }
 
     fn votes(&self, master: &Announced) -> usize {
@@ -90,7 +129,7 @@ impl Council {
     }
 
     fn told(&self) -> impl Iterator<Item = &Told> {
-        self.words.iter().filter_map(|word| word.as_ref()?.as_ref().ok())
+        self.sentinels.iter().filter_map(Sentinel::told)
     }
 }
 
@@ -113,7 +152,12 @@ mod tests {
             kind: FailureKind::Timeout,
             message: String::new(),
         };
-        let mut council = Council::new(3);
+        let address = |port| NodeAddress {
+            host: "sentinel".to_owned(),
+            port,
+            weight: 0,
+        };
+        let mut council = Council::new(&[1, 2, 3].map(address));
         for (sentinel, word) in words.iter().enumerate() {
             council.hear(sentinel, word.clone().ok_or_else(silent));
         }

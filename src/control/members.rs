@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Failure, FailureKind};
-use super::info::Facts;
+use super::info::{Facts, MasterLink};
 use super::probe::{Identity, Target};
 use super::registry::Registry;
 use crate::settings::{Mapped, NodeAddress, Upstream};
@@ -249,6 +249,20 @@ impl Members {
             .iter()
             .find(|(_, member)| member.is_at(host, port))
             .map(|(id, _)| *id)
+    }
+
+    /// What the replicas say of their links.
+    pub(super) fn links(&self) -> impl Iterator<Item = &MasterLink> {
+        self.all
+            .values()
+            .filter_map(|member| member.current()?.link.as_ref())
+    }
+
+    /// How many nodes name that one as their master.
+    pub(super) fn followers(&self, master: NodeId) -> usize {
+        self.links()
+            .filter(|link| self.announced(&link.master.0, link.master.1) == Some(master))
+            .count()
     }
 
     /// Somebody who should know lists these.

@@ -1,10 +1,11 @@
 //! Stories of groups, told by what their nodes say.
 
 use super::super::connection::Failure;
-use super::super::info::{Attached, Facts};
+use super::super::info::{Attached, Facts, Line, MasterLink};
 use super::*;
 use crate::control::FailureKind;
 use crate::settings::{Mapped, NodeAddress, Upstream};
+use crate::topology::Role;
 
 const SECOND: Duration = Duration::from_secs(1);
 

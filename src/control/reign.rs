@@ -1,0 +1,180 @@
+//! Who is master: the node adopted last, those that it replaced, what the sentinels say, a failover under way.
+
+use std::time::Duration;
+
+use super::connection::Failure;
+use super::council::{Announced, Council, Told};
+use super::election::{self, Candidate, Fate, Incumbent, Word};
+use super::info::Line;
+use super::members::{Member, Members};
+use super::report::SentinelReport;
+use crate::settings::Upstream;
+use crate::topology::{NodeId, Role};
+
+/// A failover that a sentinel has begun is believed in for so long, and not again for as long after that.
+const FAILOVER_MOST: Duration = Duration::from_secs(4);
+
+/// Who is master, and what that rests on.
+#[derive(Debug)]
+pub(super) struct Reign {
+    /// The sentinels, where there are any.
+    council: Option<Council>,
+    /// The master adopted last, with where it was when it last said so.
+    adopted: Option<(NodeId, Line)>,
+    /// It is master now.
+    reigns: bool,
+    /// The sentinels' epoch when it was adopted.
+    adopted_in: Option<(NodeId, u64)>,
+    /// Former masters, each with the replid that it had then.
+    deposed: Vec<(NodeId, String)>,
+    /// The sentinel that makes another node the master just now, and until when that is believed.
+    changing: Option<(usize, Duration)>,
+}
+
+impl Reign {
+    /// Nobody has been heard.
+    pub(super) fn new(upstream: &Upstream) -> Self {
+        Reign {
+            council: upstream
+                .sentinels
+                .as_ref()
+                .map(|sentinels| Council::new(&sentinels.addresses)),
+            adopted: None,
+            reigns: false,
+            adopted_in: None,
+            deposed: Vec::new(),
+            changing: None,
+        }
+    }
+
+    /// The master adopted last, with its history.
+    pub(super) fn adopted(&self) -> Option<(NodeId, &Line)> {
+        self.adopted.as_ref().map(|(id, line)| (*id, line))
+    }
+
+    /// The same, if it is master now.
+    pub(super) fn reigning(&self) -> Option<(NodeId, &Line)> {
+        self.adopted().filter(|_| self.reigns)
+    }
+
+    /// Whether a failover is under way: until the new master is there nobody gets writes, as those that the old one
+    /// takes now are lost.
+    pub(super) fn is_changing(&self, now: Duration) -> bool {
+        self.changing.is_some_and(|(_, until)| now < until)
+    }
+
+    /// Takes in what a sentinel said. True when together they say something else than before.
+    pub(super) fn told(&mut self, sentinel: usize, told: Result<Told, Failure>) -> bool {
+        let Some(council) = &mut self.council else {
+            return false;
+        };
+        let before = council.verdict();
+        council.hear(sentinel, told);
+        council.verdict() != before
+    }
+
+    /// The nodes that the sentinels know of.
+    pub(super) fn nodes(&self) -> Vec<Announced> {
+        let council = self.council.as_ref();
+        let nodes = council.and_then(|council| Some(council.nodes(&council.verdict()?)));
+        nodes.unwrap_or_default()
+    }
+
+    /// A sentinel begins to make another node the master, or has given up on that.
+    pub(super) fn failover(&mut self, sentinel: usize, begins: bool, now: Duration) {
+        let Some(council) = &self.council else { return };
+        if !begins {
+            self.changing = self.changing.filter(|(by, _)| *by != sentinel);
+        } else if council.is_of_the_verdict(sentinel)
+            && self.changing.is_none_or(|(_, until)| now > until + FAILOVER_MOST)
+        {
+            self.changing = Some((sentinel, now + FAILOVER_MOST));
+        }
+    }
+
+    /// Decides anew.
+    pub(super) fn elect(&mut self, members: &Members) {
+        let candidates: Vec<Candidate<'_>> = members
+            .iter()
+            .filter_map(|(id, member)| Some((id, member, member.current()?)))
+            .filter(|(id, _, facts)| facts.role == Role::Master && members.alias_of(*id).is_none())
+            .map(|(id, member, facts)| Candidate {
+                id,
+                line: &facts.line,
+                replicas: facts.replicas.len(),
+                named: members.followers(id),
+                configured: members.is_called_master(member),
+                deposed: self.is_deposed(id, &facts.line),
+            })
+            .collect();
+        let incumbent = self.adopted().map(|(id, line)| Incumbent {
+            id,
+            line,
+            fate: match members.get(id).map(Member::role) {
+                Some(Role::Master) => Fate::Reigns,
+                Some(Role::Replica) => Fate::Deposed,
+                Some(Role::Unknown) | None => Fate::Lost,
+            },
+        });
+        let elected = election::elect(incumbent, &candidates, self.word(members));
+        self.reigns = elected.is_some();
+        if let Some(id) = elected
+            && let Some(facts) = members.get(id).and_then(Member::current)
+        {
+            self.adopt(id, facts.line.clone());
+        }
+    }
+
+    fn adopt(&mut self, id: NodeId, line: Line) {
+        if let Some((before, line)) = self.adopted.replace((id, line))
+            && before != id
+        {
+            self.deposed
+                .retain(|(deposed, _)| *deposed != id && *deposed != before);
+            self.deposed.push((before, line.replid));
+            self.changing = None;
+        }
+        if self.adopted_in.is_none_or(|(by, _)| by != id) {
+            // Sentinels that have not heard of it yet go on naming its predecessor, in no later epoch than this.
+            let verdict = self.council.as_ref().and_then(Council::verdict);
+            self.adopted_in = Some((id, verdict.map_or(0, |verdict| verdict.epoch)));
+        }
+    }
+
+    fn is_deposed(&self, id: NodeId, line: &Line) -> bool {
+        let mut deposed = self.deposed.iter();
+        deposed.any(|(node, replid)| *node == id && *replid == line.replid)
+    }
+
+    /// Whom the sentinels name.
+    fn word(&self, members: &Members) -> Word {
+        let Some(council) = &self.council else {
+            return Word::Silent;
+        };
+        let Some(verdict) = council.verdict() else {
+            return if council.is_complete() {
+                Word::Silent
+            } else {
+                Word::Pending
+            };
+        };
+        let (host, port) = &verdict.master;
+        let node = members.announced(host, *port);
+        if verdict.sure {
+            let epoch = self.adopted_in.map_or(0, |(_, epoch)| epoch);
+            Word::Most {
+                node,
+                late: verdict.epoch > epoch,
+            }
+        } else if council.is_complete() {
+            Word::Some(node)
+        } else {
+            Word::Pending
+        }
+    }
+
+    /// What the sentinels said last, for people.
+    pub(super) fn sentinels(&self) -> Vec<SentinelReport> {
+        self.council.as_ref().map(Council::report).unwrap_or_default()
+    }
+}
