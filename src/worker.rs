@@ -27,6 +27,7 @@ mod mailbox;
 mod mend;
 mod owed;
 mod profile;
+mod proof;
 mod question;
 mod read_form;
 mod redirect;

@@ -1,6 +1,7 @@
 //! CLIENT and its subcommands: about the ambassador's clients, answered here.
 
-use super::requests::{Outcome, Verdict};
+use super::proof::with_blanks;
+use super::requests::{Outcome, Segment, Verdict};
 use super::session::{ReplyMode, is_name};
 use super::slots::ClientKey;
 use super::turn::Worker;
@@ -66,7 +67,17 @@ impl Worker {
             {
                 self.answer(key, b"+OK\r\n");
             }
-            (ClientHandling::Capa, [_, ..]) => self.answer(key, b"+OK\r\n"),
+            (ClientHandling::Capa, [_, ..]) => {
+                // Whether there is such a subcommand is the server's to say; no capability has a blank for a name.
+                let request = with_blanks(bytes);
+                let mut segment = Segment::default();
+                segment.add(verdict.class, request.len());
+                return if self.dispatch(key, &segment, &request) {
+                    Outcome::Done
+                } else {
+                    Outcome::Stalled
+                };
+            }
             (ClientHandling::Reply, [mode]) => match mode.to_ascii_lowercase().as_slice() {
                 b"on" => {
                     client.session.reply = ReplyMode::On;

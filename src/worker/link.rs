@@ -41,8 +41,11 @@ pub(super) enum Kind {
     Script { retries: u32 },
     /// Of the ambassador's own: its replies are dropped.
     Own,
-    /// AUTH, to learn whether a client's login is right: its reply is the verdict that the client waits for.
-    Login,
+    /// AUTH, to learn whether a client's login is right, or a request that changes nothing on this link: its reply
+    /// is the verdict that the client waits for.
+    Proof,
+    /// A form of a client's request that does nothing, to learn whether its user may run it.
+    Permission,
     /// A script that the node is told: the ambassador's own.
     Load,
     /// A client's command whose reply is merged with those of other nodes.
@@ -56,7 +59,7 @@ impl Kind {
     pub(super) fn is_own(self) -> bool {
         matches!(
             self,
-            Kind::Own | Kind::Login | Kind::Load | Kind::Gathered | Kind::Asked(_)
+            Kind::Own | Kind::Proof | Kind::Permission | Kind::Load | Kind::Gathered | Kind::Asked(_)
         )
     }
 }

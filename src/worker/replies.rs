@@ -127,7 +127,12 @@ impl Worker {
         *load = load.saturating_sub(ended);
         match sent.kind {
             Kind::Own => return self.own_answered(sent.client, bytes),
-            Kind::Login => {
+            Kind::Permission => {
+                let refused = bytes.starts_with(b"-NOPERM");
+                let verdict = if refused { Err(bytes.to_vec()) } else { Ok(()) };
+                return self.verdict(sent.client, key, verdict);
+            }
+            Kind::Proof => {
                 let right = bytes.starts_with(b"+");
                 let verdict = if right { Ok(()) } else { Err(bytes.to_vec()) };
                 return self.verdict(sent.client, key, verdict);
