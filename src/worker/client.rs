@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::edit::Within;
 use super::mend::Mends;
 use super::owed::Owed;
 use super::script_store::Sha;
@@ -54,8 +55,8 @@ pub(super) struct Lease {
     pub(super) multi: bool,
     /// Commands queued since MULTI.
     pub(super) queued: u32,
-    /// Which of them have a cursor in their reply.
-    pub(super) cursors: Vec<u32>,
+    /// What is changed in the replies of which of them, when EXEC brings them.
+    pub(super) changes: Vec<(u32, Within)>,
     /// Keys are watched.
     pub(super) watching: bool,
     /// The connection is no longer what its profile says, and must not go back to the pool.

@@ -228,12 +228,14 @@ impl Worker {
         let first = link.pipeline.front()?;
         let (node, kind, owner) = (link.node, first.kind, link.owner());
         let read_form = first.edit == Edit::ReadForm;
+        let multi = first.edit == Edit::Multi;
         if let Some(Mode::Leased(lease)) = owner
             .and_then(|owner| self.clients.get_mut(owner))
             .map(|client| &mut client.mode)
         {
             // Whatever was refused may be what would have ended the transaction or the watch.
             lease.spoiled = true;
+            lease.multi &= !multi;
         }
         self.stats.node(node).error_replies.add(1);
         let state = is_state(error);

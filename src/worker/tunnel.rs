@@ -11,6 +11,7 @@ use super::redirect::Identity;
 use super::requests::{CUT_THROUGH, Outcome};
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
+use super::targets::Target;
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
@@ -88,7 +89,14 @@ impl Worker {
             write::request(&mut request, [&b"CLIENT"[..], b"REPLY", mode]);
             self.pass(link, &request);
         }
+        // In a transaction it cannot be asked, but the connection told its id when it was set up.
+        let upstream = self
+            .links
+            .get(link)
+            .filter(|_| multi)
+            .and_then(|link| link.upstream_id);
         if let Some(client) = self.clients.get_mut(key) {
+            let target = upstream.map(|upstream| Target::new(client.session.id, upstream));
             client.owed = Owed::default();
             client.lane = Lane::Idle;
             client.mode = Mode::Tunnel(Box::new(Tunnel {
@@ -99,7 +107,7 @@ impl Worker {
                 multi,
                 unnamed: multi && client.session.names.is_some(),
                 reply: client.session.reply,
-                target: None,
+                target,
                 redirect: None,
                 seeking: None,
                 mends: Mends::default(),
