@@ -20,6 +20,7 @@ mod flush;
 mod gather;
 mod handshake;
 mod iterate;
+mod learn;
 mod lease;
 mod link;
 mod links;

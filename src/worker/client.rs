@@ -57,6 +57,8 @@ pub(super) struct Lease {
     pub(super) queued: u32,
     /// What is changed in the replies of which of them, when EXEC brings them.
     pub(super) changes: Vec<(u32, Within)>,
+    /// Scripts that are known once EXEC has run them.
+    pub(super) bodies: Vec<Box<[u8]>>,
     /// Keys are watched.
     pub(super) watching: bool,
     /// The connection is no longer what its profile says, and must not go back to the pool.

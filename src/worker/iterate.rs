@@ -105,6 +105,7 @@ impl Worker {
         key: ClientKey,
         link: LinkKey,
         places: Vec<(u32, Within)>,
+        teaches: bool,
         bytes: &[u8],
     ) -> Outcome {
         let node = self.links.get(link).map(|link| link.node);
@@ -112,11 +113,16 @@ impl Worker {
         if let Some(node) = node {
             self.stats.node(node).commands[Class::Transaction.index()].add(1);
         }
-        let edit = Edit::Exec {
-            places: places.into(),
-            tag,
+        let edit = if places.is_empty() {
+            Edit::None
+        } else {
+            Edit::Exec {
+                places: places.into(),
+                tag,
+            }
         };
-        self.send_own_edited(key, link, Kind::Writes, 1, bytes, edit);
+        let kind = if teaches { Kind::Exec } else { Kind::Writes };
+        self.send_own_edited(key, link, kind, 1, bytes, edit);
         Outcome::Done
     }
 

@@ -61,6 +61,7 @@ impl Worker {
                 multi: false,
                 queued: 0,
                 changes: Vec::new(),
+                bodies: Vec::new(),
                 watching: false,
                 spoiled: false,
                 upload: None,
@@ -187,14 +188,18 @@ impl Worker {
             (_, Handling::Multi) if effective && !multi => {
                 (lease.multi, lease.queued) = (true, 0);
                 lease.changes.clear();
+                lease.bodies.clear();
                 return self.send_special(key, Ok(link), verdict.class, Edit::Multi, bytes);
             }
             // Without MULTI both are errors, and what is watched stays watched.
             (_, Handling::Exec | Handling::Discard) if effective && multi => {
                 (lease.multi, lease.watching) = (false, false);
                 let changes = std::mem::take(&mut lease.changes);
-                if verdict.handling == Handling::Exec && !changes.is_empty() {
-                    return self.exec_with_changes(key, link, changes, bytes);
+                let teaches = !lease.bodies.is_empty();
+                if verdict.handling == Handling::Discard {
+                    lease.bodies.clear();
+                } else if teaches || !changes.is_empty() {
+                    return self.exec_with_changes(key, link, changes, teaches, bytes);
                 }
             }
             (_, Handling::Multi | Handling::Watch) if multi => {}
@@ -305,7 +310,12 @@ impl Worker {
                 return bytes.len();
             }
         };
+        let body = beginning
+            .as_ref()
+            .and_then(|request| Self::body(verdict, request, bytes));
+        let edit = body.map_or(Edit::None, |body| self.teaches(body, false));
         if let Some(request) = beginning
+            && edit == Edit::None
             && self.script_on_lease(key, verdict, &request, bytes).is_some()
         {
             // A script goes before it.
@@ -315,7 +325,7 @@ impl Worker {
             return 0;
         }
         self.count_on(link, verdict.class);
-        self.send_own(key, link, Kind::Writes, 1, &bytes[..position]);
+        self.send_own_edited(key, link, Kind::Writes, 1, &bytes[..position], edit);
         if let Some(client) = self.clients.get_mut(key) {
             client.scanner.reset();
             if let Mode::Leased(lease) = &mut client.mode {

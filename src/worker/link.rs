@@ -39,6 +39,8 @@ pub(super) enum Kind {
     /// A command that may write and needs a script: may be asked for again, so many times, where the script was
     /// missing.
     Script { retries: u32 },
+    /// EXEC of a transaction with scripts in it that are learned when they have run.
+    Exec,
     /// Of the ambassador's own: its replies are dropped.
     Own,
     /// AUTH, to learn whether a client's login is right, or a request that changes nothing on this link: its reply

@@ -3,6 +3,7 @@
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::failure::refuses_form;
+use super::learn::is_of_script;
 use super::link::{Cause, Kind, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
@@ -148,7 +149,11 @@ impl Worker {
                 self.hear(number, bytes);
                 return self.heard(number, false);
             }
+            Kind::Exec => self.learn_from_transaction(sent.client, bytes),
             Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
+        }
+        if let Edit::Teaches { body, everywhere } = &sent.edit {
+            self.learn(sent.client, body, *everywhere);
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
@@ -236,6 +241,9 @@ impl Worker {
             // Whatever was refused may be what would have ended the transaction or the watch.
             lease.spoiled = true;
             lease.multi &= !multi;
+            if kind == Kind::Exec {
+                lease.bodies.clear();
+            }
         }
         self.stats.node(node).error_replies.add(1);
         let state = is_state(error);
@@ -253,7 +261,15 @@ impl Worker {
         let unknown = error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found");
         let elsewhere = state || (unknown && self.route.master != Some(node));
         let again = elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node);
-        again.then_some(Again::Elsewhere)
+        if again {
+            return Some(Again::Elsewhere);
+        }
+        if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()
+            && matches!(&first.edit, Edit::Teaches { body, .. } if !is_of_script(error, body))
+        {
+            first.edit = Edit::None;
+        }
+        None
     }
 }
 
