@@ -35,6 +35,8 @@ pub(super) enum Stall {
     Node,
     /// A link with the client's new state is being made.
     Link(LinkKey),
+    /// Another client's login is being asked for: one at a time.
+    Turn,
     /// That is known: `Err` is the reply, an error where a link failed.
     Verdict(Result<(), Vec<u8>>),
     /// As many bytes of requests are unanswered as one client may have.

@@ -53,6 +53,7 @@ impl Worker {
                     continue;
                 }
                 (Kind::Proof | Kind::Permission, _) => {
+                    self.next_login();
                     self.verdict(sent.client, key, Err(error.clone()));
                     continue;
                 }

@@ -35,6 +35,10 @@ impl Worker {
         second: Option<&[u8]>,
         bytes: &[u8],
     ) -> Identity {
+        if matches!(handling, Handling::Auth | Handling::Hello) && self.is_asked_for_id(key) {
+            // From 7.2 on Redis leaves out the reply to a refused login behind others that it has not sent yet.
+            return self.seek(key);
+        }
         let Some(client) = self.clients.get_mut(key) else {
             return Identity::AsItIs;
         };
@@ -89,6 +93,8 @@ impl Worker {
         }
         let upstream = tunnel.target.as_ref().map(|target| target.upstream);
         let mend = match (handling, second.map(<[u8]>::to_ascii_lowercase).as_deref()) {
+            // The same with a login in it behind a mark.
+            (Handling::Hello, _) if Arguments::of(bytes).nth(4).is_some() => return Identity::AsItIs,
             (Handling::Hello, _) => match upstream {
                 Some(from) => Mend::Number {
                     after: b"$2\r\nid\r\n",

@@ -136,6 +136,7 @@ impl Worker {
             Kind::Proof => {
                 let right = bytes.starts_with(b"+");
                 let verdict = if right { Ok(()) } else { Err(bytes.to_vec()) };
+                self.next_login();
                 return self.verdict(sent.client, key, verdict);
             }
             Kind::Load => return self.loaded(key, sent.client, bytes),
