@@ -120,7 +120,7 @@ fn a_script_that_ran_is_known_whoever_ran_it_and_on_whatever_connection() {
                     }
                     flush_directly(group);
                     let reply = client.command(&["EVALSHA", &sha, "0"]);
-                    assert_eq!(reply, Reply::bulk(&format!("{way} {number}")), "{user}: {way}");
+                    assert_eq!(reply, Reply::bulk(format!("{way} {number}")), "{user}: {way}");
                 }
             }
         }

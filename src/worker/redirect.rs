@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 
-use super::client::{Mode, Stall};
+use super::client::{Mode, Stall, Tunnel};
 use super::clients::NEXT_ID;
 use super::mend::Mend;
 use super::session::ReplyMode;
@@ -105,16 +105,7 @@ impl Worker {
                 None => return Identity::AsItIs,
             },
             (Handling::Client(ClientHandling::Reply), _) => {
-                match Arguments::of(bytes)
-                    .nth(2)
-                    .map(<[u8]>::to_ascii_lowercase)
-                    .as_deref()
-                {
-                    Some(b"on") => tunnel.reply = ReplyMode::On,
-                    Some(b"off") => tunnel.reply = ReplyMode::Off,
-                    Some(b"skip") if !silent => tunnel.reply = ReplyMode::Skip,
-                    _ => {}
-                }
+                note_reply_mode(tunnel, bytes);
                 return Identity::AsItIs;
             }
             (Handling::Client(ClientHandling::Tracking), _) => return self.redirect(key, bytes),
@@ -329,5 +320,16 @@ impl Worker {
             tunnel.target = Some(Target::new(client.session.id, id));
         }
         self.wake_seekers();
+    }
+}
+
+/// Keeps in mind whether the server answers what comes next.
+fn note_reply_mode(tunnel: &mut Tunnel, request: &[u8]) {
+    let mode = Arguments::of(request).nth(2).map(<[u8]>::to_ascii_lowercase);
+    match mode.as_deref() {
+        Some(b"on") => tunnel.reply = ReplyMode::On,
+        Some(b"off") => tunnel.reply = ReplyMode::Off,
+        Some(b"skip") if tunnel.reply == ReplyMode::On => tunnel.reply = ReplyMode::Skip,
+        _ => {}
     }
 }
