@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::edit::Within;
 use super::mend::Mends;
 use super::owed::Owed;
 use super::script_store::Sha;
@@ -34,6 +35,8 @@ pub(super) enum Stall {
     Node,
     /// A link with the client's new state is being made.
     Link(LinkKey),
+    /// Another client's login is being asked for: one at a time.
+    Turn,
     /// That is known: `Err` is the reply, an error where a link failed.
     Verdict(Result<(), Vec<u8>>),
     /// As many bytes of requests are unanswered as one client may have.
@@ -54,8 +57,10 @@ pub(super) struct Lease {
     pub(super) multi: bool,
     /// Commands queued since MULTI.
     pub(super) queued: u32,
-    /// Which of them have a cursor in their reply.
-    pub(super) cursors: Vec<u32>,
+    /// What is changed in the replies of which of them, when EXEC brings them.
+    pub(super) changes: Vec<(u32, Within)>,
+    /// Scripts that are known once EXEC has run them.
+    pub(super) bodies: Vec<Box<[u8]>>,
     /// Keys are watched.
     pub(super) watching: bool,
     /// The connection is no longer what its profile says, and must not go back to the pool.

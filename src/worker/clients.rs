@@ -241,6 +241,9 @@ impl Worker {
             self.drop_link(link);
         }
         self.rolls.retain(|roll| roll.client != key);
+        if client.stall == Stall::Turn {
+            self.logins.retain(|waits| *waits != key);
+        }
         self.recycle(std::mem::take(&mut client.input));
         self.recycle(std::mem::take(&mut client.out));
     }

@@ -1,7 +1,7 @@
 //! Scripts are known to every node: what a node may lack is told it in front of the command that needs it.
 //!
 //! Each node has its own cache of scripts, which no replication fills. The bodies are learned from SCRIPT LOAD
-//! and EVAL as they go by. EVAL itself does not count as loaded: since Redis 7.4 such a script may be driven out.
+//! and EVAL (`learn`). EVAL itself does not count as loaded: since Redis 7.4 such a script may be driven out.
 
 use std::collections::HashSet;
 
@@ -18,6 +18,9 @@ use crate::topology::NodeId;
 
 /// A node that is so many bytes behind is told nothing beyond what clients ask of it.
 const OWN_BACKLOG: usize = 4 * 1024 * 1024;
+
+/// What a server says of a body that does not compile (`luaCreateFunction` in Redis's eval.c).
+const NOT_LUA: &[u8] = b"-ERR Error compiling script";
 
 /// What a server says that lacks a script, on its own and not from within one: Redis, Valkey.
 const NO_SCRIPT: [&[u8]; 2] = [
@@ -39,14 +42,7 @@ impl Worker {
         match verdict.handling {
             Handling::Eval if request.argc > 1 => {
                 let body = &bytes[request.second.clone()];
-                // Of a user with rules of its own it is not known yet whether it may run this at all.
-                let may = self
-                    .clients
-                    .get(key)
-                    .is_some_and(|client| client.session.login.is_none());
-                if may {
-                    self.scripts.learn(body);
-                }
+                segment.edit = self.teaches(body, false);
                 if verdict.class == Class::Script && writes_nothing(body) {
                     class = Class::Read;
                 }
@@ -92,16 +88,25 @@ impl Worker {
         };
         let mut segment = Segment::default();
         segment.add(class, bytes.len());
+        segment.edit = self.teaches(body, true);
         if !self.dispatch(key, &segment, bytes) {
             return Outcome::Stalled;
         }
+        if segment.edit == Edit::None {
+            // It is known already.
+            self.load_on_others(key, body);
+        }
+        Outcome::Done
+    }
+
+    /// Tells a known script to all nodes but the master.
+    pub(super) fn load_on_others(&mut self, key: ClientKey, body: &[u8]) {
         let sha = self.scripts.store.learn(body);
         if self.scripts.reads(&sha).is_some() {
             for link in self.other_links(key) {
                 self.load_in_front(key, link, &[sha]);
             }
         }
-        Outcome::Done
     }
 
     /// Sends a client's request to all nodes but the master, as one of the ambassador's own.
@@ -180,6 +185,9 @@ impl Worker {
         if let Some(sha) = sha.filter(|_| !reply.starts_with(b"-")) {
             self.scripts.took(&sha, node);
         }
+        if let Some(sha) = sha.filter(|_| reply.starts_with(NOT_LUA)) {
+            self.scripts.store.forget(&sha);
+        }
         self.go_on_after_load(client, key, sha);
     }
 
@@ -209,11 +217,10 @@ impl Worker {
         bytes: &[u8],
     ) -> Option<Outcome> {
         match verdict.handling {
-            Handling::Eval if request.argc > 1 => self.scripts.learn(&bytes[request.second.clone()]),
-            Handling::ScriptLoad if request.argc == 3 => {
-                if let Some(body) = Arguments::of(bytes).nth(2) {
-                    self.scripts.learn(body);
-                }
+            Handling::Eval | Handling::ScriptLoad => {
+                let link = self.clients.get(key)?.lease()?;
+                let body = Self::body(verdict, request, bytes)?;
+                return self.learn_on_lease(key, link, verdict, body, bytes);
             }
             Handling::ScriptFlush if is_flush(request.argc, bytes) => self.scripts.store.flush(),
             Handling::EvalSha if request.argc > 1 => {

@@ -100,6 +100,8 @@ pub(super) struct Worker {
     pub(super) resting: Vec<LinkKey>,
     /// Clients in tunnels that wait for an id of an upstream connection.
     pub(super) seekers: Vec<ClientKey>,
+    /// Clients that wait until their logins can be asked for, in their order.
+    pub(super) logins: VecDeque<ClientKey>,
     /// Links found dead in this turn, and why.
     pub(super) failed: Vec<(LinkKey, Cause)>,
     pub(super) request_buffer: Vec<u8>,
@@ -166,6 +168,7 @@ impl Worker {
             again_links: Vec::new(),
             resting: Vec::new(),
             seekers: Vec::new(),
+            logins: VecDeque::new(),
             failed: Vec::new(),
             request_buffer: vec![0; REQUEST_BUFFER],
             reply_buffer: vec![0; REPLY_BUFFER],

@@ -77,7 +77,7 @@ const USERS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("nobody", &["on", ">nobodypass", "~*", "+@connection"]),
-    // Only in `open/`: what the ambassador answers itself it answers to users without the right to ask, too.
+    // May run nothing at all, what the ambassador answers itself included.
     ("stranger", &["on", ">strangerpass", "~*"]),
 ];
 
