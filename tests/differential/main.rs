@@ -10,6 +10,8 @@ mod support;
 mod allowed;
 mod commands;
 mod compare;
+mod connection;
+mod follow;
 mod generator;
 mod program;
 mod random;
@@ -17,6 +19,7 @@ mod relay;
 mod run;
 mod scan;
 mod shrink;
+mod users;
 mod wire;
 
 use std::fs;
