@@ -84,6 +84,19 @@ pub(super) enum Mode {
     Tunnel(Box<Tunnel>),
 }
 
+/// What a client is told that it did not ask for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listens {
+    /// Nothing, as far as is known here.
+    No,
+    /// SUBSCRIBE and its kin.
+    Channels,
+    /// CLIENT TRACKING.
+    Keys,
+    /// MONITOR.
+    Monitor,
+}
+
 /// An own connection for good.
 #[derive(Debug)]
 #[expect(
@@ -98,6 +111,8 @@ pub(super) struct Tunnel {
     pub(super) resetting: bool,
     /// What comes is not RESP (a replication stream, where the config allows it): nothing is looked for in it.
     pub(super) opaque: bool,
+    /// What it was opened for.
+    pub(super) listens: Listens,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
     /// The connection does not know the client's names yet: inside a transaction it cannot be told.

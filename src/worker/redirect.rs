@@ -233,6 +233,7 @@ impl Worker {
         let mut numbers = Vec::new();
         for (_, id, upstream) in &found {
             if *upstream != NOBODY {
+                targets::aim(*id);
                 tunnel.redirect = Some((*id, *upstream));
             }
             numbers.push(upstream.to_string());
@@ -284,7 +285,8 @@ impl Worker {
                 let fits = self.clients.get(key).is_some_and(|client| {
                     let free = match &client.mode {
                         Mode::Shared => self.leases < self.settings.upstream.max_leases,
-                        Mode::Leased(lease) => lease.is_over(),
+                        // In a transaction too: its id on the master is known.
+                        Mode::Leased(lease) => lease.upload.is_none(),
                         Mode::Tunnel(_) => false,
                     };
                     free && wanted.contains(&client.session.id)
@@ -319,7 +321,9 @@ impl Worker {
             .strip_prefix(b":")
             .and_then(|line| line.strip_suffix(b"\r\n"));
         let id = id.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        if let Some(id) = id {
+        if let Some(id) = id
+            && tunnel.target.is_none()
+        {
             tunnel.target = Some(Target::new(client.session.id, id));
         }
         self.wake_seekers();

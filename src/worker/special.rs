@@ -7,7 +7,7 @@ use super::edit::Edit;
 use super::link::{Kind, Phase, Sent};
 use super::profile::{Login, Profile};
 use super::requests::{Outcome, Verdict};
-use super::session::{ReplyMode, Session, is_name};
+use super::session::{Session, is_name};
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
@@ -105,11 +105,9 @@ impl Worker {
 
     /// Puts a client back to what it was when it connected.
     pub(super) fn forget_session(&mut self, key: ClientKey) {
-        let plain = self.plain;
+        let (plain, is_old) = (self.plain, self.is_old_master());
         if let Some(client) = self.clients.get_mut(key) {
-            let session = &mut client.session;
-            (session.db, session.resp3, session.login, session.names) = (0, false, None, None);
-            (session.profile, session.reply) = (plain, ReplyMode::On);
+            client.session.reset(plain, is_old);
         }
     }
 

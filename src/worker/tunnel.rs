@@ -4,16 +4,17 @@
 //! Both directions are passed on as they are, so that order and content are the server's own. Requests are
 //! still scanned, because some must not reach the server; replies are scanned only to see RESET's.
 
-use super::client::{Lane, Mode, Stall, Tunnel};
+use super::client::{Lane, Listens, Mode, Stall, Tunnel};
 use super::mend::{Mends, Reply};
 use super::owed::Owed;
 use super::redirect::Identity;
 use super::requests::{CUT_THROUGH, Outcome};
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
+use super::targets::Target;
 use super::texts;
 use super::turn::Worker;
-use crate::commands::{Class, Handling};
+use crate::commands::{Class, ClientHandling, Handling};
 use crate::resp::{ProtocolError, ReplyScanner, Request, Step, split_inline, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
@@ -73,8 +74,9 @@ impl Worker {
                 self.put_own(key, link, &[&words]);
             }
         }
-        if !multi {
-            // Inside a transaction it would become a part of that.
+        let upstream = self.links.get(link).and_then(|link| link.upstream_id);
+        if !multi && upstream.is_none() {
+            // Of a connection that is being made; inside a transaction it would become a part of that.
             self.put_own(key, link, &[&[b"CLIENT", b"ID"]]);
         }
         let silence: Option<&[u8]> = match self.clients.get(key).map(|client| client.session.reply) {
@@ -96,10 +98,11 @@ impl Worker {
                 upload: None,
                 resetting: false,
                 opaque: false,
+                listens: Listens::No,
                 multi,
                 unnamed: multi && client.session.names.is_some(),
                 reply: client.session.reply,
-                target: None,
+                target: upstream.map(|upstream| Target::new(client.session.id, upstream)),
                 redirect: None,
                 seeking: None,
                 mends: Mends::default(),
@@ -234,6 +237,7 @@ impl Worker {
             return Next::On;
         }
         self.pass(link, instead.as_deref().unwrap_or(bytes));
+        self.remember_in_tunnel(key, class, handling, passed);
         // With arguments RESET is an error, and the tunnel goes on.
         if handling != Handling::Reset || passed.argc != 1 {
             return Next::On;
@@ -243,6 +247,21 @@ impl Worker {
         }
         self.stall(key, Stall::Owed);
         Next::Later
+    }
+
+    /// What CLIENT LIST says of the client.
+    fn remember_in_tunnel(&mut self, key: ClientKey, class: Class, handling: Handling, passed: &Passed) {
+        self.remember_command(key, passed.name, passed.second);
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return;
+        };
+        let ends = passed.name.to_ascii_lowercase().ends_with(b"unsubscribe");
+        match (class, handling) {
+            (Class::Pubsub, _) if !ends => tunnel.listens = Listens::Channels,
+            (Class::Stream, _) => tunnel.listens = Listens::Monitor,
+            (_, Handling::Client(ClientHandling::Tracking)) => tunnel.listens = Listens::Keys,
+            _ => {}
+        }
     }
 
     fn pass(&mut self, link: LinkKey, bytes: &[u8]) {
@@ -266,7 +285,7 @@ impl Worker {
         }
         // Handed over up to `given`, looked at up to `at`.
         let (mut given, mut at) = (0, 0);
-        let mut reset = false;
+        let (mut reset, mut forgets) = (false, false);
         while at < data.len() && !reset && !tunnel.opaque {
             let start = at;
             let begins = link.scanner.at_start();
@@ -275,6 +294,12 @@ impl Worker {
                     at += scanned.taken;
                     let whole = tunnel.resetting && begins && scanned.complete;
                     reset = whole && &data[start..at] == b"+RESET\r\n";
+                    if reset && tunnel.target.as_ref().is_some_and(Target::is_aimed) {
+                        // Others redirect to this connection, which RESET does not change.
+                        (reset, forgets) = (false, true);
+                        (tunnel.resetting, tunnel.multi, tunnel.unnamed) = (false, false, false);
+                        (tunnel.listens, tunnel.reply, tunnel.redirect) = (Listens::No, ReplyMode::On, None);
+                    }
                     if whole && data[start..at].starts_with(b"-NOPERM") {
                         // The user may not: the tunnel goes on, and the client with it.
                         tunnel.resetting = false;
@@ -315,10 +340,11 @@ impl Worker {
         self.soil_client(owner);
         if reset {
             self.end_lease(owner);
+        }
+        if reset || forgets {
             self.forget_session(owner);
             self.unstall(owner, Stall::None);
-            return data.len();
         }
-        at
+        if reset { data.len() } else { at }
     }
 }

@@ -120,7 +120,7 @@ impl Connection {
 }
 
 /// What MONITOR shows of other clients, with times and addresses in it: `+1700000000.123456 [0 ...`.
-fn is_monitored(frame: &[u8]) -> bool {
+pub(crate) fn is_monitored(frame: &[u8]) -> bool {
     frame[0] == b'+'
         && frame.get(1).is_some_and(u8::is_ascii_digit)
         && frame.windows(2).any(|pair| pair == b" [")

@@ -8,11 +8,13 @@
 mod support;
 
 mod allowed;
+mod clients;
 mod commands;
 mod compare;
 mod connection;
 mod follow;
 mod generator;
+mod listeners;
 mod program;
 mod random;
 mod relay;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use redis_ambassador::commands::{Class, Table};
 
-use crate::connection::{Connection, Ids, with_ids};
+use crate::connection::{Connection, Ids, is_monitored, with_ids};
 use crate::follow::Followers;
 use crate::program::{Program, Step, Words};
 use crate::scan::scan;
@@ -339,15 +339,16 @@ fn makes_replies_uneven(words: &Words) -> bool {
     match name.as_slice() {
         // Without a channel it is one error.
         b"subscribe" | b"psubscribe" | b"ssubscribe" => second.is_some(),
-        b"unsubscribe" | b"punsubscribe" | b"sunsubscribe" | b"monitor" => true,
+        b"unsubscribe" | b"punsubscribe" | b"sunsubscribe" => true,
         b"client" => second.as_deref() == Some(b"reply"),
         _ => false,
     }
 }
 
-/// Frames that are replies and not pushes.
+/// Frames that are replies, not pushes nor what MONITOR shows.
 fn replies(frames: &[Vec<u8>]) -> usize {
-    frames.iter().filter(|frame| frame[0] != b'>').count()
+    let is_reply = |frame: &&Vec<u8>| frame[0] != b'>' && !is_monitored(frame);
+    frames.iter().filter(is_reply).count()
 }
 
 const BLOCKED: &[u8] = b"\r\nblocked_clients:";
