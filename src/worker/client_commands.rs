@@ -72,7 +72,13 @@ impl Worker {
                 }
                 self.answer(key, b"+OK\r\n");
             }
-            (ClientHandling::Capa, [_, ..]) => self.answer(key, b"+OK\r\n"),
+            (ClientHandling::Capa, [_, ..]) => {
+                let mut capabilities = Arguments::of(bytes).skip(2);
+                if capabilities.any(|name| name.eq_ignore_ascii_case(b"redirect")) {
+                    client.session.names().redirects = true;
+                }
+                self.answer(key, b"+OK\r\n");
+            }
             (ClientHandling::Reply, [mode]) => match mode.to_ascii_lowercase().as_slice() {
                 b"on" => {
                     client.session.reply = ReplyMode::On;

@@ -40,6 +40,8 @@ pub struct Seen {
     pub(super) resp3: bool,
     pub(super) library: Vec<u8>,
     pub(super) version: Vec<u8>,
+    /// CLIENT CAPA redirect.
+    pub(super) redirects: bool,
     /// The id of its own connection to the master, where it has one.
     pub(super) upstream: Option<u64>,
     /// The client that its invalidations are redirected to.
@@ -54,7 +56,7 @@ pub struct Seen {
 const TOLD: [&str; 7] = ["sub", "psub", "ssub", "multi", "watch", "multi-mem", "argv-mem"];
 
 /// What the ambassador knows better of one whose connection carries all that it does.
-const OWN: [&str; 8] = ["id", "addr", "laddr", "fd", "age", "idle", "cmd", "flags"];
+const OWN: [&str; 9] = ["id", "addr", "laddr", "fd", "age", "idle", "cmd", "flags", "capa"];
 
 /// The order of flags (`catClientInfoString` in Redis's networking.c).
 const FLAGS: &str = "OSMPxbtRBdcuAUreTI";
@@ -137,6 +139,7 @@ impl Seen {
             "cmd" => Some(Cow::Borrowed(&self.command)),
             "user" => Some(Cow::Borrowed(&self.user)),
             "resp" => number(if self.resp3 { 3 } else { 2 }),
+            "capa" => text(if self.redirects { "r" } else { "" }),
             "lib-name" => Some(Cow::Borrowed(&self.library)),
             "lib-ver" => Some(Cow::Borrowed(&self.version)),
             _ => None,

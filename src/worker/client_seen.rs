@@ -99,6 +99,7 @@ impl Worker {
             resp3: session.resp3,
             library: names.map_or_else(Vec::new, |names| names.library.clone()),
             version: names.map_or_else(Vec::new, |names| names.version.clone()),
+            redirects: names.is_some_and(|names| names.redirects),
             upstream,
             redirect,
             has_tunnel: matches!(client.mode, Mode::Tunnel(_)),

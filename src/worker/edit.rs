@@ -17,6 +17,8 @@ pub(super) enum Edit {
     Whole,
     /// Nothing, but its script was known when it was sent: what is learned later must not answer it.
     Script,
+    /// Nothing, but it says whether an EVAL was allowed, so that its script is one to remember.
+    Lesson,
     /// Nothing, but it answers a request that was sent in its read-only form.
     ReadForm,
 }
@@ -31,7 +33,7 @@ impl Edit {
     /// first. `complete`: it is whole. After `Some` the rest of the reply goes on as it is.
     pub(super) fn apply(&self, held: &[u8], complete: bool) -> Option<Vec<u8>> {
         match self {
-            Edit::None | Edit::ReadForm | Edit::Script => Some(held.to_vec()),
+            Edit::None | Edit::ReadForm | Edit::Script | Edit::Lesson => Some(held.to_vec()),
             Edit::Cursor { tag, .. } => {
                 cursor::tag_head(held, *tag).or_else(|| complete.then(|| held.to_vec()))
             }

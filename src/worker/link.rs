@@ -311,6 +311,13 @@ impl Link {
         self.pipeline.front().is_some_and(|first| first.edit.is_pending())
     }
 
+    /// Whether the first batch's reply says that its script is one to remember.
+    pub(super) fn teaches(&self) -> bool {
+        self.pipeline
+            .front()
+            .is_some_and(|first| first.edit == Edit::Lesson)
+    }
+
     /// What may go on of the first batch's reply, of which `bytes` came: nothing while its edit needs more.
     pub(super) fn edited(&mut self, bytes: &[u8], complete: bool) -> Vec<u8> {
         self.held.extend_from_slice(bytes);

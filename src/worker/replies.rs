@@ -3,7 +3,7 @@
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::failure::refuses_form;
-use super::link::{Cause, Kind, Sent, Use};
+use super::link::{Cause, Kind, Link, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
 use super::script_store::Sha;
@@ -73,6 +73,9 @@ impl Worker {
                 continue;
             }
             ended += 1;
+            if self.links.get(key).is_some_and(Link::teaches) && !bytes[reply].starts_with(b"-NOPERM") {
+                self.learn_first(key);
+            }
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };

@@ -146,6 +146,12 @@ impl Scripts {
         }
     }
 
+    /// Whether that body went by before, as far as is remembered here.
+    pub(super) fn is_told(&mut self, body: &[u8]) -> bool {
+        self.catch_up();
+        self.told.contains(&hash(body))
+    }
+
     /// A script's body went by.
     pub(super) fn learn(&mut self, body: &[u8]) {
         self.catch_up();

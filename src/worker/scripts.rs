@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::client::{Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Sent};
+use super::link::{Kind, Link, Sent};
 use super::requests::{Needed, Outcome, Segment, Verdict};
 use super::script_store::{Sha, sha_of, writes_nothing};
 use super::slots::{ClientKey, LinkKey};
@@ -36,15 +36,16 @@ impl Worker {
     ) -> Outcome {
         let mut segment = Segment::default();
         let mut class = verdict.class;
+        let mut waits = false;
         match verdict.handling {
             Handling::Eval if request.argc > 1 => {
                 let body = &bytes[request.second.clone()];
-                // Of a user with rules of its own it is not known yet whether it may run this at all.
-                let may = self
-                    .clients
-                    .get(key)
-                    .is_some_and(|client| client.session.login.is_none());
-                if may {
+                if self.has_login(key) && !self.scripts.is_told(body) {
+                    // Of a user with rules of its own it is not known yet whether it may run this at all: the reply
+                    // says so, and what follows may need it.
+                    segment.edit = Edit::Lesson;
+                    waits = true;
+                } else {
                     self.scripts.learn(body);
                 }
                 if verdict.class == Class::Script && writes_nothing(body) {
@@ -76,11 +77,71 @@ impl Worker {
             _ => return Outcome::Plain,
         }
         segment.add(class, bytes.len());
-        if self.dispatch(key, &segment, bytes) {
-            Outcome::Done
-        } else {
-            Outcome::Stalled
+        if !self.dispatch(key, &segment, bytes) {
+            return Outcome::Stalled;
         }
+        if waits {
+            self.stall(key, Stall::Owed);
+        }
+        Outcome::Done
+    }
+
+    /// Whether the client logged in as a user.
+    fn has_login(&self, key: ClientKey) -> bool {
+        self.clients
+            .get(key)
+            .is_none_or(|client| client.session.login.is_some())
+    }
+
+    /// The first reply on a link says that its EVAL was allowed.
+    pub(super) fn learn_first(&mut self, key: LinkKey) {
+        let Some((_, log)) = self.links.get(key).and_then(Link::first) else {
+            return;
+        };
+        if let Some(body) = Arguments::of(log).nth(1) {
+            self.scripts.learn(body);
+        }
+    }
+
+    /// A request about scripts in a tunnel. True: the master has to be told the script first, and the client waits.
+    pub(super) fn script_in_tunnel(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        handling: Handling,
+        bytes: &[u8],
+    ) -> bool {
+        let second = Arguments::of(bytes).nth(1);
+        match (handling, second) {
+            (Handling::Eval, Some(body)) if !self.has_login(key) => self.scripts.learn(body),
+            (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
+                self.scripts.store.flush();
+                self.tell_others(key, bytes);
+            }
+            (Handling::EvalSha, Some(name)) => return self.tell_in_tunnel(key, link, name).is_some(),
+            _ => {}
+        }
+        false
+    }
+
+    /// Tells the master a script over a shared link, as a connection in a transaction would queue it.
+    fn tell_in_tunnel(&mut self, key: ClientKey, link: LinkKey, name: &[u8]) -> Option<()> {
+        let sha = sha_of(name)?;
+        self.scripts.reads(&sha)?;
+        let node = self.links.get(link)?.node;
+        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
+            return None;
+        };
+        // Once; if that was refused, the master's own answer decides.
+        if tunnel.told.replace(sha) == Some(sha) || self.scripts.is_on(&sha, node) {
+            return None;
+        }
+        let shared = self.shared_link(node, self.plain)?;
+        if !self.load(key, shared, &sha) {
+            return None;
+        }
+        self.stall(key, Stall::Script(sha, shared));
+        Some(())
     }
 
     /// SCRIPT LOAD: the master answers, and the others are told as well.

@@ -43,6 +43,8 @@ pub(super) struct Names {
     pub(super) no_evict: bool,
     /// CLIENT NO-TOUCH.
     pub(super) no_touch: bool,
+    /// CLIENT CAPA redirect (Valkey), which the ambassador does itself.
+    pub(super) redirects: bool,
 }
 
 impl Names {

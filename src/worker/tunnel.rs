@@ -105,6 +105,7 @@ impl Worker {
                 target: upstream.map(|upstream| Target::new(client.session.id, upstream)),
                 redirect: None,
                 seeking: None,
+                told: None,
                 mends: Mends::default(),
             }));
         }
@@ -222,6 +223,9 @@ impl Worker {
         let command = self.topology.table.lookup(passed.name, passed.second);
         let class = command.map_or(Class::Master, |command| command.class);
         let handling = command.map_or(Handling::Forward, |command| command.handling);
+        if self.script_in_tunnel(key, link, handling, bytes) {
+            return Next::Again;
+        }
         let instead = match self.identify(key, handling, passed.second, bytes) {
             Identity::AsItIs => None,
             Identity::Instead(request) => Some(request),
