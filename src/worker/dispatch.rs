@@ -102,6 +102,7 @@ impl Worker {
             client.lane = if is_master { Lane::Master } else { Lane::Reading };
             client.master_link = is_master.then_some(link);
         }
+        client.learns |= matches!(edit, Edit::Teaches { .. });
         client.node_since = None;
         let silent = client.session.takes_silence();
         let requests = &data[segment.range.clone()];

@@ -231,6 +231,7 @@ impl Worker {
         let mut numbers = Vec::new();
         for (_, id, upstream) in &found {
             if *upstream != NOBODY {
+                targets::aim(*id);
                 tunnel.redirect = Some((*id, *upstream));
             }
             numbers.push(upstream.to_string());
@@ -282,7 +283,8 @@ impl Worker {
                 let fits = self.clients.get(key).is_some_and(|client| {
                     let free = match &client.mode {
                         Mode::Shared => true,
-                        Mode::Leased(lease) => lease.is_over(),
+                        // In a transaction too: its id on the master is known.
+                        Mode::Leased(lease) => lease.upload.is_none(),
                         Mode::Tunnel(_) => false,
                     };
                     free && wanted.contains(&client.session.id)

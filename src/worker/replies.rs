@@ -213,6 +213,7 @@ impl Worker {
         if client.owed.is_empty() {
             client.lane = Lane::Idle;
             client.pending = 0;
+            client.learns = false;
             let go_on = matches!(waits, Stall::Owed | Stall::Pipeline);
             if let Mode::Leased(lease) = &client.mode
                 && lease.is_over()

@@ -53,7 +53,12 @@ impl Worker {
                 let sha = sha_of(&bytes[request.second.clone()]);
                 let known = sha.and_then(|sha| Some((sha, self.scripts.reads(&sha)?)));
                 let Some((sha, reads)) = known else {
-                    return Outcome::Plain;
+                    // What is under way may bring it.
+                    return if self.clients.get(key).is_some_and(|client| client.learns) {
+                        self.stall(key, Stall::Owed)
+                    } else {
+                        Outcome::Plain
+                    };
                 };
                 if verdict.class == Class::Script && reads {
                     class = Class::Read;
@@ -79,6 +84,54 @@ impl Worker {
         } else {
             Outcome::Stalled
         }
+    }
+
+    /// Whether the client logged in as a user.
+    fn has_login(&self, key: ClientKey) -> bool {
+        self.clients
+            .get(key)
+            .is_none_or(|client| client.session.login.is_some())
+    }
+
+    /// A request about scripts in a tunnel. True: the master has to be told the script first, and the client waits.
+    pub(super) fn script_in_tunnel(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        handling: Handling,
+        bytes: &[u8],
+    ) -> bool {
+        let second = Arguments::of(bytes).nth(1);
+        match (handling, second) {
+            (Handling::Eval, Some(body)) if !self.has_login(key) => self.scripts.learn(body),
+            (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
+                self.scripts.store.flush();
+                self.tell_others(key, bytes);
+            }
+            (Handling::EvalSha, Some(name)) => return self.tell_in_tunnel(key, link, name).is_some(),
+            _ => {}
+        }
+        false
+    }
+
+    /// Tells the master a script over a shared link, as a connection in a transaction would queue it.
+    fn tell_in_tunnel(&mut self, key: ClientKey, link: LinkKey, name: &[u8]) -> Option<()> {
+        let sha = sha_of(name)?;
+        self.scripts.reads(&sha)?;
+        let node = self.links.get(link)?.node;
+        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
+            return None;
+        };
+        // Once; if that was refused, the master's own answer decides.
+        if tunnel.told.replace(sha) == Some(sha) || self.scripts.is_on(&sha, node) {
+            return None;
+        }
+        let shared = self.shared_link(node, self.plain)?;
+        if !self.load(key, shared, &sha) {
+            return None;
+        }
+        self.stall(key, Stall::Script(sha, shared));
+        Some(())
     }
 
     /// SCRIPT LOAD: the master answers, and the others are told as well.

@@ -312,8 +312,8 @@ impl Worker {
     fn open_mail(&mut self) {
         loop {
             match self.inbox.mail.try_recv() {
-                Ok(Mail::Tcp(stream)) => self.accept_tcp(stream),
-                Ok(Mail::Unix(stream)) => self.accept_unix(stream),
+                Ok(Mail::Tcp(stream, id)) => self.accept_tcp(stream, id),
+                Ok(Mail::Unix(stream, id)) => self.accept_unix(stream, id),
                 Ok(Mail::Topology(topology)) => self.adopt(topology),
                 Ok(Mail::Settings(settings)) => self.configure(settings),
                 Ok(Mail::Peers { place, peers }) => (self.own_place, self.peers) = (place, peers),
