@@ -14,7 +14,7 @@ mod specs;
 mod table;
 
 pub use explain::Explanation;
-pub use handling::{ClientHandling, Handling};
+pub use handling::{Asking, ClientHandling, Handling};
 pub use overrides::{CommandOverride, OverrideError};
 pub use table::{Command, Layer, Table};
 

@@ -226,3 +226,58 @@ fn after_a_password_was_changed_only_the_new_one_is_taken() {
         assert_eq!(early.command(&["ACL", "WHOAMI"]).text(), "app");
     });
 }
+
+/// Redis from 7.2 on, and Valkey, leave out the reply to a refused login behind replies that they have not sent yet.
+#[test]
+fn logins_of_many_clients_at_once_are_each_answered_with_their_own_verdict() {
+    each(|_, _, ambassador| {
+        for round in 0..10 {
+            let mut clients: Vec<Client> = (0..24).map(|_| ambassador.client()).collect();
+            for (number, client) in clients.iter_mut().enumerate() {
+                match number % 3 {
+                    0 => client.send(&["AUTH", "app", "secret"]),
+                    1 => client.send(&["AUTH", "app", "wrong"]),
+                    _ => client.send(&["HELLO", "3", "AUTH", "reader", "wrong"]),
+                }
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                let reply = client.read_reply();
+                if number % 3 == 0 {
+                    assert_eq!(reply, Reply::ok(), "{round}: client {number}");
+                } else {
+                    assert!(reply.error().starts_with("WRONGPASS"), "{round}: client {number}");
+                }
+                let user = ["app", "default", "default"][number % 3];
+                assert_eq!(client.command(&["ACL", "WHOAMI"]).text(), user);
+            }
+        }
+    });
+}
+
+/// The same behind what the ambassador itself says on a connection that becomes the client's own.
+#[test]
+fn a_refused_login_on_a_connection_of_its_own_is_answered() {
+    each(|plain, _, ambassador| {
+        for login in [
+            &["AUTH", "app", "wrong"][..],
+            &["HELLO", "3", "AUTH", "app", "wrong"],
+        ] {
+            for first in [&["WATCH", "w"][..], &["SUBSCRIBE", "app:ch"]] {
+                let (mut direct, mut client) = (plain.client(), ambassador.client());
+                for client in [&mut direct, &mut client] {
+                    client.hello(3);
+                }
+                for words in [
+                    &["CLIENT", "SETNAME", "me"][..],
+                    first,
+                    login,
+                    &["GET", "app:k"],
+                    login,
+                    &["PING"],
+                ] {
+                    same(&mut direct, &mut client, words);
+                }
+            }
+        }
+    });
+}

@@ -131,9 +131,8 @@ impl Command {
                 "every node; the master's reply is the answer"
             }
             (_, Handling::Kill) => "every node; OK if any of them says so",
-            (Class::Session, Handling::Client(ClientHandling::Other)) | (_, Handling::Cluster) => {
-                "the master, which answers it in its own words"
-            }
+            (Class::Session, Handling::Client(ClientHandling::Other | ClientHandling::Capa))
+            | (_, Handling::Cluster) => "the master, which answers it in its own words",
             (Class::Session, Handling::Client(ClientHandling::Tracking | ClientHandling::Caching)) => {
                 "the master, on an own connection from then on"
             }

@@ -91,6 +91,16 @@ pub enum ClientHandling {
     Unblock,
 }
 
+/// How a server can be asked whether a user may run a command that the ambassador answers itself. Servers look at a
+/// user's rules before they do anything, and of a subcommand's arguments the rules say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// As the client said it: it changes nothing.
+    AsItIs,
+    /// With a blank for each argument, which is no name, no switch and no mode: an error, or nothing at all.
+    WithBlanks,
+}
+
 /// The words of the table.
 const NAMES: [(&str, Handling); 38] = [
     ("forward", Handling::Forward),
@@ -143,6 +153,22 @@ impl Handling {
             self,
             Handling::Client(ClientHandling::Kill | ClientHandling::Unblock)
         )
+    }
+
+    /// How a server is asked for its permission, where the answer is the ambassador's own; `None`: what is answered here
+    /// is permitted to everybody (AUTH, HELLO, RESET, QUIT), or a server sees the request in any case.
+    pub fn asking(self) -> Option<Asking> {
+        let Handling::Client(of_client) = self else {
+            return None;
+        };
+        match of_client {
+            ClientHandling::Id | ClientHandling::GetName | ClientHandling::Info => Some(Asking::AsItIs),
+            ClientHandling::SetName
+            | ClientHandling::SetInfo
+            | ClientHandling::Switch
+            | ClientHandling::Reply => Some(Asking::WithBlanks),
+            _ => None,
+        }
     }
 
     /// Whether a request that is too large to be looked at may simply be sent to the master: what the handling adds

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::edit::Within;
 use super::mend::Mends;
 use super::owed::Owed;
 use super::script_store::Sha;
@@ -34,6 +35,8 @@ pub(super) enum Stall {
     Node,
     /// A link with the client's new state is being made.
     Link(LinkKey),
+    /// Another client's login is being asked for: one at a time.
+    Turn,
     /// That is known: `Err` is the reply, an error where a link failed.
     Verdict(Result<(), Vec<u8>>),
     /// As many bytes of requests are unanswered as one client may have.
@@ -54,8 +57,10 @@ pub(super) struct Lease {
     pub(super) multi: bool,
     /// Commands queued since MULTI.
     pub(super) queued: u32,
-    /// Which of them have a cursor in their reply.
-    pub(super) cursors: Vec<u32>,
+    /// What is changed in the replies of which of them, when EXEC brings them.
+    pub(super) changes: Vec<(u32, Within)>,
+    /// Scripts that are known once EXEC has run them.
+    pub(super) bodies: Vec<Box<[u8]>>,
     /// Keys are watched.
     pub(super) watching: bool,
     /// The connection is no longer what its profile says, and must not go back to the pool.
@@ -84,6 +89,19 @@ pub(super) enum Mode {
     Tunnel(Box<Tunnel>),
 }
 
+/// What a client is told that it did not ask for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listens {
+    /// Nothing, as far as is known here.
+    No,
+    /// SUBSCRIBE and its kin.
+    Channels,
+    /// CLIENT TRACKING.
+    Keys,
+    /// MONITOR.
+    Monitor,
+}
+
 /// An own connection for good.
 #[derive(Debug)]
 #[expect(
@@ -98,6 +116,8 @@ pub(super) struct Tunnel {
     pub(super) resetting: bool,
     /// What comes is not RESP (a replication stream, where the config allows it): nothing is looked for in it.
     pub(super) opaque: bool,
+    /// What it was opened for.
+    pub(super) listens: Listens,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
     /// The connection does not know the client's names yet: inside a transaction it cannot be told.
@@ -110,6 +130,8 @@ pub(super) struct Tunnel {
     pub(super) redirect: Option<(u64, u64)>,
     /// Until when the client waits for the target of a redirection.
     pub(super) seeking: Option<Instant>,
+    /// The script that the master was told last for a command here.
+    pub(super) told: Option<Sha>,
     /// Replies that speak of ids.
     pub(super) mends: Mends,
 }
@@ -154,6 +176,8 @@ pub(super) struct Client {
     pub(super) master_link: Option<LinkKey>,
     /// Bytes of requests sent on and not answered.
     pub(super) pending: usize,
+    /// A script is under way that is learned when its reply comes.
+    pub(super) learns: bool,
     /// Batches taken back from a dead link that wait for a node.
     pub(super) parked: u32,
     pub(super) session: Session,
@@ -199,6 +223,7 @@ impl Client {
             lane: Lane::Idle,
             master_link: None,
             pending: 0,
+            learns: false,
             parked: 0,
             session,
             mode: Mode::Shared,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::client::Mode;
 use super::cursor::{self, Cursor};
-use super::edit::{Edit, Exec};
+use super::edit::{Edit, Exec, Within};
 use super::link::Kind;
 use super::requests::{Outcome, Segment, Verdict};
 use super::slots::{ClientKey, LinkKey};
@@ -73,14 +73,13 @@ impl Worker {
         };
         let tag = self.tag_of(node);
         let request = self.own_step(bytes, index, tag);
-        let mut edit = Edit::Cursor { index, tag };
+        let edit = Edit::Cursor { index, tag };
         if let Some(Mode::Leased(lease)) = self.clients.get_mut(key).map(|client| &mut client.mode)
             && lease.multi
         {
             // The reply to this is QUEUED; the cursor is in EXEC's.
-            lease.cursors.push(lease.queued);
+            lease.changes.push((lease.queued, Within::Cursor));
             lease.queued += 1;
-            edit = Edit::None;
         }
         self.stats.node(node).commands[Class::Read.index()].add(1);
         self.send_own_edited(key, link, Kind::Writes, 1, &request, edit);
@@ -100,12 +99,13 @@ impl Worker {
         }
     }
 
-    /// Sends an EXEC in whose reply there are cursors.
-    pub(super) fn exec_with_cursors(
+    /// Sends an EXEC in whose reply there is something to be changed.
+    pub(super) fn exec_with_changes(
         &mut self,
         key: ClientKey,
         link: LinkKey,
-        places: Vec<u32>,
+        places: Vec<(u32, Within)>,
+        teaches: bool,
         bytes: &[u8],
     ) -> Outcome {
         let node = self.links.get(link).map(|link| link.node);
@@ -113,8 +113,13 @@ impl Worker {
         if let Some(node) = node {
             self.stats.node(node).commands[Class::Transaction.index()].add(1);
         }
-        let edit = Edit::Exec(Box::new(Exec::new(places, tag)));
-        self.send_own_edited(key, link, Kind::Writes, 1, bytes, edit);
+        let edit = if places.is_empty() {
+            Edit::None
+        } else {
+            Edit::Exec(Box::new(Exec::new(places, tag)))
+        };
+        let kind = if teaches { Kind::Exec } else { Kind::Writes };
+        self.send_own_edited(key, link, kind, 1, bytes, edit);
         Outcome::Done
     }
 

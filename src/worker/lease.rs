@@ -65,7 +65,8 @@ impl Worker {
                 link,
                 multi: false,
                 queued: 0,
-                cursors: Vec::new(),
+                changes: Vec::new(),
+                bodies: Vec::new(),
                 watching: false,
                 spoiled: false,
                 upload: None,
@@ -93,12 +94,13 @@ impl Worker {
             lease.multi = multi;
             lease.watching = !multi;
         });
-        self.send_special(key, lease, verdict.class, bytes)
+        let edit = if multi { Edit::Multi } else { Edit::None };
+        self.send_special(key, lease, verdict.class, edit, bytes)
     }
 
     pub(super) fn begin_blocking(&mut self, key: ClientKey, bytes: &[u8]) -> Outcome {
         let lease = self.lease(key, |_| ());
-        self.send_special(key, lease, Class::Blocking, bytes)
+        self.send_special(key, lease, Class::Blocking, Edit::None, bytes)
     }
 
     pub(super) fn begin_wait(&mut self, key: ClientKey, bytes: &[u8]) -> Outcome {
@@ -106,7 +108,7 @@ impl Worker {
         if let Ok(link) = lease {
             self.put_own(key, link, &[&WAIT_MARK]);
         }
-        self.send_special(key, lease, Class::Blocking, bytes)
+        self.send_special(key, lease, Class::Blocking, Edit::None, bytes)
     }
 
     fn send_special(
@@ -114,21 +116,27 @@ impl Worker {
         key: ClientKey,
         lease: Result<LinkKey, Outcome>,
         class: Class,
+        edit: Edit,
         bytes: &[u8],
     ) -> Outcome {
         match lease {
             Ok(link) => {
-                if let Some(found) = self.links.get(link) {
-                    self.stats.node(found.node).commands[class.index()].add(1);
-                }
+                self.count_on(link, class);
                 let kind = match class {
                     Class::Blocking => Kind::Waits,
                     _ => Kind::Writes,
                 };
-                self.send_own(key, link, kind, 1, bytes);
+                self.send_own_edited(key, link, kind, 1, bytes, edit);
                 Outcome::Done
             }
             Err(outcome) => outcome,
+        }
+    }
+
+    /// Counts a command for the node of an own connection.
+    pub(super) fn count_on(&self, link: LinkKey, class: Class) {
+        if let Some(found) = self.links.get(link) {
+            self.stats.node(found.node).commands[class.index()].add(1);
         }
     }
 
@@ -175,14 +183,19 @@ impl Worker {
             }
             (_, Handling::Multi) if effective && !multi => {
                 (lease.multi, lease.queued) = (true, 0);
-                lease.cursors.clear();
+                lease.changes.clear();
+                lease.bodies.clear();
+                return self.send_special(key, Ok(link), verdict.class, Edit::Multi, bytes);
             }
             // Without MULTI both are errors, and what is watched stays watched.
             (_, Handling::Exec | Handling::Discard) if effective && multi => {
                 (lease.multi, lease.watching) = (false, false);
-                let cursors = std::mem::take(&mut lease.cursors);
-                if verdict.handling == Handling::Exec && !cursors.is_empty() {
-                    return self.exec_with_cursors(key, link, cursors, bytes);
+                let changes = std::mem::take(&mut lease.changes);
+                let teaches = !lease.bodies.is_empty();
+                if verdict.handling == Handling::Discard {
+                    lease.bodies.clear();
+                } else if teaches || !changes.is_empty() {
+                    return self.exec_with_changes(key, link, changes, teaches, bytes);
                 }
             }
             (_, Handling::Multi | Handling::Watch) if multi => {}
@@ -193,7 +206,7 @@ impl Worker {
                 if handling == Handling::Wait {
                     self.put_own(key, link, &[&WAIT_MARK]);
                 }
-                return self.send_special(key, Ok(link), Class::Blocking, bytes);
+                return self.send_special(key, Ok(link), Class::Blocking, Edit::None, bytes);
             }
             (_, Handling::Quit) => return self.quit(key, verdict),
             // What changes the connection itself cannot be done on a lease that goes back to the pool: either
@@ -210,8 +223,9 @@ impl Worker {
             {
                 return self.open_tunnel(key);
             }
-            // What it does to its connection when EXEC comes must not outlast this client.
-            (_, Handling::Client(_)) if multi => return self.open_tunnel(key),
+            (_, Handling::Client(of_client)) if multi => {
+                return self.client_command_in_transaction(key, link, verdict, of_client, bytes);
+            }
             (_, Handling::Client(of_client)) => return self.client_command(key, verdict, of_client, bytes),
             (Class::Pubsub | Class::Stream, _) | (_, Handling::Select | Handling::Auth | Handling::Hello) => {
                 if self.owes(key) {
@@ -292,7 +306,12 @@ impl Worker {
                 return bytes.len();
             }
         };
+        let body = beginning
+            .as_ref()
+            .and_then(|request| Self::body(verdict, request, bytes));
+        let edit = body.map_or(Edit::None, |body| self.teaches(body, false));
         if let Some(request) = beginning
+            && edit == Edit::None
             && self.script_on_lease(key, verdict, &request, bytes).is_some()
         {
             // A script goes before it.
@@ -301,10 +320,8 @@ impl Worker {
             }
             return 0;
         }
-        if let Some(found) = self.links.get(link) {
-            self.stats.node(found.node).commands[verdict.class.index()].add(1);
-        }
-        self.send_own(key, link, Kind::Writes, 1, &bytes[..position]);
+        self.count_on(link, verdict.class);
+        self.send_own_edited(key, link, Kind::Writes, 1, &bytes[..position], edit);
         if let Some(client) = self.clients.get_mut(key) {
             client.scanner.reset();
             if let Mode::Leased(lease) = &mut client.mode {

@@ -39,10 +39,15 @@ pub(super) enum Kind {
     /// A command that may write and needs a script: may be asked for again, so many times, where the script was
     /// missing.
     Script { retries: u32 },
+    /// EXEC of a transaction with scripts in it that are learned when they have run.
+    Exec,
     /// Of the ambassador's own: its replies are dropped.
     Own,
-    /// AUTH, to learn whether a client's login is right: its reply is the verdict that the client waits for.
-    Login,
+    /// AUTH, to learn whether a client's login is right, or a request that changes nothing on this link: its reply
+    /// is the verdict that the client waits for.
+    Proof,
+    /// A form of a client's request that does nothing, to learn whether its user may run it.
+    Permission,
     /// A script that the node is told: the ambassador's own.
     Load,
     /// A client's command whose reply is merged with those of other nodes, in the gathering of that number.
@@ -56,7 +61,7 @@ impl Kind {
     pub(super) fn is_own(self) -> bool {
         matches!(
             self,
-            Kind::Own | Kind::Login | Kind::Load | Kind::Gathered(_) | Kind::Asked(_)
+            Kind::Own | Kind::Proof | Kind::Permission | Kind::Load | Kind::Gathered(_) | Kind::Asked(_)
         )
     }
 }

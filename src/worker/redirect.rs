@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 
-use super::client::{Mode, Stall};
+use super::client::{Mode, Stall, Tunnel};
 use super::clients::NEXT_ID;
 use super::link::Phase;
 use super::mend::Mend;
@@ -36,6 +36,10 @@ impl Worker {
         second: Option<&[u8]>,
         bytes: &[u8],
     ) -> Identity {
+        if matches!(handling, Handling::Auth | Handling::Hello) && self.is_being_set_up(key) {
+            // From 7.2 on Redis leaves out the reply to a refused login behind others that it has not sent yet.
+            return self.seek(key);
+        }
         let Some(client) = self.clients.get_mut(key) else {
             return Identity::AsItIs;
         };
@@ -90,26 +94,19 @@ impl Worker {
         }
         let upstream = tunnel.target.as_ref().map(|target| target.upstream);
         let mend = match (handling, second.map(<[u8]>::to_ascii_lowercase).as_deref()) {
+            // The same with a login in it behind a mark.
+            (Handling::Hello, _) if Arguments::of(bytes).nth(4).is_some() => return Identity::AsItIs,
             (Handling::Hello, _) => match upstream {
                 Some(from) => Mend::Number {
                     after: b"$2\r\nid\r\n",
                     from,
                     to: id,
                 },
-                None if self.is_asked_for_id(key) => return self.seek(key),
+                None if self.is_being_set_up(key) => return self.seek(key),
                 None => return Identity::AsItIs,
             },
             (Handling::Client(ClientHandling::Reply), _) => {
-                match Arguments::of(bytes)
-                    .nth(2)
-                    .map(<[u8]>::to_ascii_lowercase)
-                    .as_deref()
-                {
-                    Some(b"on") => tunnel.reply = ReplyMode::On,
-                    Some(b"off") => tunnel.reply = ReplyMode::Off,
-                    Some(b"skip") if !silent => tunnel.reply = ReplyMode::Skip,
-                    _ => {}
-                }
+                note_reply_mode(tunnel, bytes);
                 return Identity::AsItIs;
             }
             (Handling::Client(ClientHandling::Tracking), _) => return self.redirect(key, bytes),
@@ -197,11 +194,11 @@ impl Worker {
         Identity::Instead(requests)
     }
 
-    /// Whether the id of the client's own connection is still to come.
-    fn is_asked_for_id(&self, key: ClientKey) -> bool {
+    /// Whether the client's own connection is not set up yet: its id is still to come, or the reply to a name.
+    fn is_being_set_up(&self, key: ClientKey) -> bool {
         let link = self.clients.get(key).and_then(super::client::Client::lease);
         link.and_then(|link| self.links.get(link))
-            .is_some_and(|link| link.phase != Phase::Up)
+            .is_some_and(|link| link.phase != Phase::Up || !link.pipeline.is_empty())
     }
 
     /// CLIENT TRACKING: puts the target's id on the master where the client wrote the target's own.
@@ -234,6 +231,7 @@ impl Worker {
         let mut numbers = Vec::new();
         for (_, id, upstream) in &found {
             if *upstream != NOBODY {
+                targets::aim(*id);
                 tunnel.redirect = Some((*id, *upstream));
             }
             numbers.push(upstream.to_string());
@@ -285,7 +283,8 @@ impl Worker {
                 let fits = self.clients.get(key).is_some_and(|client| {
                     let free = match &client.mode {
                         Mode::Shared => true,
-                        Mode::Leased(lease) => lease.is_over(),
+                        // In a transaction too: its id on the master is known.
+                        Mode::Leased(lease) => lease.upload.is_none(),
                         Mode::Tunnel(_) => false,
                     };
                     free && wanted.contains(&client.session.id)
@@ -301,7 +300,8 @@ impl Worker {
         self.wake_seekers();
     }
 
-    fn wake_seekers(&mut self) {
+    /// Clients in tunnels that waited for something may look at it again.
+    pub(super) fn wake_seekers(&mut self) {
         for key in std::mem::take(&mut self.seekers) {
             self.unstall(key, Stall::None);
         }
@@ -319,5 +319,16 @@ impl Worker {
         let upstream = self.links.get(tunnel.link).and_then(|link| link.upstream_id);
         tunnel.target = upstream.map(|upstream| Target::new(client.session.id, upstream));
         self.wake_seekers();
+    }
+}
+
+/// Keeps in mind whether the server answers what comes next.
+fn note_reply_mode(tunnel: &mut Tunnel, request: &[u8]) {
+    let mode = Arguments::of(request).nth(2).map(<[u8]>::to_ascii_lowercase);
+    match mode.as_deref() {
+        Some(b"on") => tunnel.reply = ReplyMode::On,
+        Some(b"off") => tunnel.reply = ReplyMode::Off,
+        Some(b"skip") if tunnel.reply == ReplyMode::On => tunnel.reply = ReplyMode::Skip,
+        _ => {}
     }
 }

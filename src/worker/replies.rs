@@ -3,6 +3,7 @@
 use super::ask_again::refuses_form;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
+use super::learn::is_of_script;
 use super::link::{Cause, Kind, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
@@ -126,10 +127,16 @@ impl Worker {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
         match sent.kind {
-            Kind::Own => return,
-            Kind::Login => {
+            Kind::Own => return self.wake_seekers(),
+            Kind::Permission => {
+                let refused = bytes.starts_with(b"-NOPERM");
+                let verdict = if refused { Err(bytes.to_vec()) } else { Ok(()) };
+                return self.verdict(sent.client, key, verdict);
+            }
+            Kind::Proof => {
                 let right = bytes.starts_with(b"+");
                 let verdict = if right { Ok(()) } else { Err(bytes.to_vec()) };
+                self.next_login();
                 return self.verdict(sent.client, key, verdict);
             }
             Kind::Load => return self.loaded(key, sent.client, bytes),
@@ -143,7 +150,11 @@ impl Worker {
                 self.hear(number, bytes);
                 return self.heard(number, false);
             }
+            Kind::Exec => self.learn_from_transaction(sent.client, bytes),
             Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
+        }
+        if let Edit::Teaches { body, everywhere } = &sent.edit {
+            self.learn(sent.client, body, *everywhere);
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
@@ -202,6 +213,7 @@ impl Worker {
         if client.owed.is_empty() {
             client.lane = Lane::Idle;
             client.pending = 0;
+            client.learns = false;
             let go_on = matches!(waits, Stall::Owed | Stall::Pipeline);
             if let Mode::Leased(lease) = &client.mode
                 && lease.is_over()
@@ -223,12 +235,17 @@ impl Worker {
         let first = link.pipeline.front()?;
         let (node, kind, owner) = (link.node, first.kind, link.owner());
         let read_form = first.edit == Edit::ReadForm;
+        let multi = first.edit == Edit::Multi;
         if let Some(Mode::Leased(lease)) = owner
             .and_then(|owner| self.clients.get_mut(owner))
             .map(|client| &mut client.mode)
         {
             // Whatever was refused may be what would have ended the transaction or the watch.
             lease.spoiled = true;
+            lease.multi &= !multi;
+            if kind == Kind::Exec {
+                lease.bodies.clear();
+            }
         }
         self.stats.node(node).error_replies.add(1);
         let state = is_state(error);
@@ -246,7 +263,15 @@ impl Worker {
         let unknown = error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found");
         let elsewhere = state || (unknown && self.route.master != Some(node));
         let again = elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node);
-        again.then_some(Again::Elsewhere)
+        if again {
+            return Some(Again::Elsewhere);
+        }
+        if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()
+            && matches!(&first.edit, Edit::Teaches { body, .. } if !is_of_script(error, body))
+        {
+            first.edit = Edit::None;
+        }
+        None
     }
 }
 

@@ -92,6 +92,16 @@ impl ScriptStore {
         Some(body)
     }
 
+    /// Forgets one: no server takes it.
+    pub(super) fn forget(&self, sha: &Sha) {
+        let mut bodies = self.lock();
+        if let Some((body, used)) = bodies.by_name.remove(sha) {
+            bodies.by_use.remove(&used);
+            bodies.bytes -= body.len() + OVERHEAD;
+            self.evictions.fetch_add(1, Ordering::Release);
+        }
+    }
+
     /// Forgets all, as SCRIPT FLUSH does.
     pub(super) fn flush(&self) {
         *self.lock() = Bodies::default();
@@ -148,15 +158,21 @@ impl Scripts {
 
     /// A script's body went by.
     pub(super) fn learn(&mut self, body: &[u8]) {
+        if !self.is_told(body) {
+            self.told.insert(hash(body));
+            self.store.learn(body);
+        }
+    }
+
+    /// Whether this worker told the store of that body.
+    pub(super) fn is_told(&mut self, body: &[u8]) -> bool {
         self.catch_up();
         let evictions = self.store.evictions.load(Ordering::Acquire);
         if evictions != self.evictions || self.told.len() >= MOST {
             self.evictions = evictions;
             self.told.clear();
         }
-        if self.told.insert(hash(body)) {
-            self.store.learn(body);
-        }
+        self.told.contains(&hash(body))
     }
 
     /// Whether the script is known and, if so, whether it says of itself that it writes nothing.

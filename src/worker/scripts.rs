@@ -1,7 +1,7 @@
 //! Scripts are known to every node: what a node may lack is told it in front of the command that needs it.
 //!
 //! Each node has its own cache of scripts, which no replication fills. The bodies are learned from SCRIPT LOAD
-//! and EVAL as they go by. EVAL itself does not count as loaded: since Redis 7.4 such a script may be driven out.
+//! and EVAL (`learn`). EVAL itself does not count as loaded: since Redis 7.4 such a script may be driven out.
 
 use std::collections::HashSet;
 
@@ -18,6 +18,9 @@ use crate::topology::NodeId;
 
 /// A node that is so many bytes behind is told nothing beyond what clients ask of it.
 const OWN_BACKLOG: usize = 4 * 1024 * 1024;
+
+/// What a server says of a body that does not compile (`luaCreateFunction` in Redis's eval.c).
+const NOT_LUA: &[u8] = b"-ERR Error compiling script";
 
 /// What a server says that lacks a script, on its own and not from within one: Redis, Valkey.
 const NO_SCRIPT: [&[u8]; 2] = [
@@ -39,14 +42,7 @@ impl Worker {
         match verdict.handling {
             Handling::Eval if request.argc > 1 => {
                 let body = &bytes[request.second.clone()];
-                // Of a user with rules of its own it is not known yet whether it may run this at all.
-                let may = self
-                    .clients
-                    .get(key)
-                    .is_some_and(|client| client.session.login.is_none());
-                if may {
-                    self.scripts.learn(body);
-                }
+                segment.edit = self.teaches(body, false);
                 if verdict.class == Class::Script && writes_nothing(body) {
                     class = Class::Read;
                 }
@@ -57,7 +53,12 @@ impl Worker {
                 let sha = sha_of(&bytes[request.second.clone()]);
                 let known = sha.and_then(|sha| Some((sha, self.scripts.reads(&sha)?)));
                 let Some((sha, reads)) = known else {
-                    return Outcome::Plain;
+                    // What is under way may bring it.
+                    return if self.clients.get(key).is_some_and(|client| client.learns) {
+                        self.stall(key, Stall::Owed)
+                    } else {
+                        Outcome::Plain
+                    };
                 };
                 if verdict.class == Class::Script && reads {
                     class = Class::Read;
@@ -85,6 +86,54 @@ impl Worker {
         }
     }
 
+    /// Whether the client logged in as a user.
+    fn has_login(&self, key: ClientKey) -> bool {
+        self.clients
+            .get(key)
+            .is_none_or(|client| client.session.login.is_some())
+    }
+
+    /// A request about scripts in a tunnel. True: the master has to be told the script first, and the client waits.
+    pub(super) fn script_in_tunnel(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        handling: Handling,
+        bytes: &[u8],
+    ) -> bool {
+        let second = Arguments::of(bytes).nth(1);
+        match (handling, second) {
+            (Handling::Eval, Some(body)) if !self.has_login(key) => self.scripts.learn(body),
+            (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
+                self.scripts.store.flush();
+                self.tell_others(key, bytes);
+            }
+            (Handling::EvalSha, Some(name)) => return self.tell_in_tunnel(key, link, name).is_some(),
+            _ => {}
+        }
+        false
+    }
+
+    /// Tells the master a script over a shared link, as a connection in a transaction would queue it.
+    fn tell_in_tunnel(&mut self, key: ClientKey, link: LinkKey, name: &[u8]) -> Option<()> {
+        let sha = sha_of(name)?;
+        self.scripts.reads(&sha)?;
+        let node = self.links.get(link)?.node;
+        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
+            return None;
+        };
+        // Once; if that was refused, the master's own answer decides.
+        if tunnel.told.replace(sha) == Some(sha) || self.scripts.is_on(&sha, node) {
+            return None;
+        }
+        let shared = self.shared_link(node, self.plain)?;
+        if !self.load(key, shared, &sha) {
+            return None;
+        }
+        self.stall(key, Stall::Script(sha, shared));
+        Some(())
+    }
+
     /// SCRIPT LOAD: the master answers, and the others are told as well.
     fn load_everywhere(&mut self, key: ClientKey, class: Class, bytes: &[u8]) -> Outcome {
         let Some(body) = Arguments::of(bytes).nth(2) else {
@@ -92,16 +141,25 @@ impl Worker {
         };
         let mut segment = Segment::default();
         segment.add(class, bytes.len());
+        segment.edit = self.teaches(body, true);
         if !self.dispatch(key, &segment, bytes) {
             return Outcome::Stalled;
         }
+        if segment.edit == Edit::None {
+            // It is known already.
+            self.load_on_others(key, body);
+        }
+        Outcome::Done
+    }
+
+    /// Tells a known script to all nodes but the master.
+    pub(super) fn load_on_others(&mut self, key: ClientKey, body: &[u8]) {
         let sha = self.scripts.store.learn(body);
         if self.scripts.reads(&sha).is_some() {
             for link in self.other_links(key) {
                 self.load_in_front(key, link, &[sha]);
             }
         }
-        Outcome::Done
     }
 
     /// Sends a client's request to all nodes but the master, as one of the ambassador's own.
@@ -180,6 +238,9 @@ impl Worker {
         if let Some(sha) = sha.filter(|_| !reply.starts_with(b"-")) {
             self.scripts.took(&sha, node);
         }
+        if let Some(sha) = sha.filter(|_| reply.starts_with(NOT_LUA)) {
+            self.scripts.store.forget(&sha);
+        }
         self.go_on_after_load(client, key, sha);
     }
 
@@ -209,11 +270,10 @@ impl Worker {
         bytes: &[u8],
     ) -> Option<Outcome> {
         match verdict.handling {
-            Handling::Eval if request.argc > 1 => self.scripts.learn(&bytes[request.second.clone()]),
-            Handling::ScriptLoad if request.argc == 3 => {
-                if let Some(body) = Arguments::of(bytes).nth(2) {
-                    self.scripts.learn(body);
-                }
+            Handling::Eval | Handling::ScriptLoad => {
+                let link = self.clients.get(key)?.lease()?;
+                let body = Self::body(verdict, request, bytes)?;
+                return self.learn_on_lease(key, link, verdict, body, bytes);
             }
             Handling::ScriptFlush if is_flush(request.argc, bytes) => self.scripts.store.flush(),
             Handling::EvalSha if request.argc > 1 => {

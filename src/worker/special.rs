@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use super::client::{Mode, Stall};
-use super::edit::Edit;
-use super::link::{Kind, Phase, Sent};
-use super::profile::{Login, Profile};
+use super::profile::Login;
+use super::proof::Needs;
 use super::requests::{Outcome, Verdict};
-use super::session::{ReplyMode, Session, is_name};
+use super::session::{Session, is_name};
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
@@ -28,6 +27,9 @@ impl Worker {
             self.stats.errors[Fault::Client as usize].add(1);
             self.close_client(key);
             return Outcome::Done;
+        }
+        if let Some(outcome) = self.asks_first(key, verdict, bytes) {
+            return outcome;
         }
         let Some(client) = self.clients.get(key) else {
             return Outcome::Done;
@@ -106,11 +108,9 @@ impl Worker {
 
     /// Puts a client back to what it was when it connected.
     pub(super) fn forget_session(&mut self, key: ClientKey) {
-        let plain = self.plain;
+        let (plain, is_old) = (self.plain, self.is_old_master());
         if let Some(client) = self.clients.get_mut(key) {
-            let session = &mut client.session;
-            (session.db, session.resp3, session.login, session.names) = (0, false, None, None);
-            (session.profile, session.reply) = (plain, ReplyMode::On);
+            client.session.reset(plain, is_old);
         }
     }
 
@@ -121,14 +121,16 @@ impl Worker {
             return Outcome::Plain;
         };
         let before = self.clients.get(key).map(|client| client.session.db);
-        if before == Some(db) {
-            self.answer(key, b"+OK\r\n");
-            return self.counted(verdict);
-        }
+        let needs = match self.is_other_user(key) {
+            // A link is in that database already: there the request changes nothing.
+            true => Needs::Answer(bytes),
+            false if before == Some(db) => Needs::Nothing,
+            false => Needs::Link,
+        };
         self.transform(
             key,
             verdict,
-            None,
+            needs,
             |session| session.db = db,
             |_, _| b"+OK\r\n".to_vec(),
         )
@@ -149,7 +151,9 @@ impl Worker {
         };
         let login = Rc::new(login);
         let change = |session: &mut Session| session.login = Some(Rc::clone(&login));
-        self.transform(key, verdict, Some(&login), change, |_, _| b"+OK\r\n".to_vec())
+        self.transform(key, verdict, Needs::Login(&login), change, |_, _| {
+            b"+OK\r\n".to_vec()
+        })
     }
 
     fn hello(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
@@ -170,7 +174,7 @@ impl Worker {
         self.transform(
             key,
             verdict,
-            wish.login.as_ref(),
+            wish.login.as_deref().map_or(Needs::Nothing, Needs::Login),
             |session| {
                 session.resp3 = wish.resp3.unwrap_or(session.resp3);
                 if let Some(login) = &wish.login {
@@ -187,134 +191,12 @@ impl Worker {
         )
     }
 
-    /// Changes what the client's links are set up to: waits until nothing is owed, makes sure that the master
-    /// takes the login, if it is about one, and a link of the new kind, then changes the session and answers.
-    fn transform(
-        &mut self,
-        key: ClientKey,
-        verdict: Verdict,
-        login: Option<&Rc<Login>>,
-        change: impl Fn(&mut Session),
-        reply: impl FnOnce(u64, bool) -> Vec<u8>,
-    ) -> Outcome {
-        if self.owes(key) {
-            return self.stall(key, Stall::Owed);
-        }
-        let own_login = self.own_login.clone();
-        let Some(client) = self.clients.get_mut(key) else {
-            return Outcome::Done;
-        };
-        let stall = std::mem::replace(&mut client.stall, Stall::None);
-        if let Stall::Verdict(Err(error)) = stall {
-            self.answer(key, &error);
-            return self.counted(verdict);
-        }
-        let session = &mut client.session;
-        let before = (
-            session.db,
-            session.resp3,
-            session.login.clone(),
-            session.names.clone(),
-        );
-        change(session);
-        let profile = self.profiles.intern(&session.wants(own_login.as_ref()));
-        // What a link carries out as it is set up is known to work once one link of the kind is up. RESP3 alone
-        // needs no proof: the master has said HELLO 3 to the control plane.
-        let needs_proof = session.db != before.0 || login.is_some();
-        if needs_proof && stall == Stall::None {
-            let proof = match login {
-                Some(login) => self.prove_login(key, login),
-                None => self.prove(key, profile),
-            };
-            if proof != Proof::Given {
-                if let Some(client) = self.clients.get_mut(key) {
-                    (
-                        client.session.db,
-                        client.session.resp3,
-                        client.session.login,
-                        client.session.names,
-                    ) = before;
-                }
-                return if proof == Proof::Awaited {
-                    Outcome::Stalled
-                } else {
-                    self.counted(verdict)
-                };
-            }
-        }
-        if let Some(client) = self.clients.get_mut(key) {
-            client.session.profile = profile;
-            client.node_since = None;
-            let reply = reply(client.session.id, client.session.resp3);
-            self.answer(key, &reply);
-        }
-        self.counted(verdict)
-    }
-
-    /// Asks the master whether a login is right. A link that logged in with it long ago proves nothing: the
-    /// password may have changed since.
-    fn prove_login(&mut self, key: ClientKey, login: &Login) -> Proof {
-        let profile = self.profiles.intern(&Profile {
-            login: self.own_login.clone(),
-            asks_logins: true,
-            ..Profile::default()
-        });
-        let Some(link) = self
-            .route
-            .master
-            .and_then(|master| self.shared_link(master, profile))
-        else {
-            return self.without_proof(key);
-        };
-        let request = login.request();
-        let sent = Sent::own(key, &request, Kind::Login, Edit::Whole, self.now);
-        self.put(link, &request, sent);
-        self.stall(key, Stall::Link(link));
-        Proof::Awaited
-    }
-
-    fn without_proof(&mut self, key: ClientKey) -> Proof {
-        if self.without_node(key, 1, true) {
-            Proof::Refused
-        } else {
-            Proof::Awaited
-        }
-    }
-
-    /// Makes sure that the master takes links of that profile.
-    fn prove(&mut self, key: ClientKey, profile: super::profile::ProfileId) -> Proof {
-        let link = self
-            .route
-            .master
-            .and_then(|master| self.shared_link(master, profile));
-        let Some((link, found)) = link.and_then(|link| Some((link, self.links.get_mut(link)?))) else {
-            return self.without_proof(key);
-        };
-        if found.phase == Phase::Up {
-            return Proof::Given;
-        }
-        found.waiters.push(key);
-        self.stall(key, Stall::Link(link));
-        Proof::Awaited
-    }
-
     /// Whether replies are owed to the client.
     pub(super) fn owes(&self, key: ClientKey) -> bool {
         self.clients
             .get(key)
             .is_some_and(|client| !client.owed.is_empty())
     }
-}
-
-/// Whether the master takes links of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// It does.
-    Given,
-    /// The client is stalled until that is known.
-    Awaited,
-    /// It could not be asked, and the client has been told.
-    Refused,
 }
 
 /// A database's number, written as Redis wants it.

@@ -29,8 +29,12 @@ impl Worker {
         for key in self.clients.keys() {
             hurried |= self.sweep_client(key);
         }
-        self.hurried = hurried | self.sweep_gathers() || !self.seekers.is_empty();
+        self.hurried = hurried | self.sweep_gathers() || !self.seekers.is_empty() || !self.logins.is_empty();
         self.serve_wanted();
+        // One that was called and did not ask has called nobody.
+        for _ in 0..self.logins.len() {
+            self.next_login();
+        }
         let now = self.now;
         self.refused.retain(|_, until| now < *until);
         if self.profiles.len() > PROFILES {

@@ -4,16 +4,17 @@
 //! Both directions are passed on as they are, so that order and content are the server's own. Requests are
 //! still scanned, because some must not reach the server; replies are scanned only to see RESET's.
 
-use super::client::{Lane, Mode, Stall, Tunnel};
+use super::client::{Lane, Listens, Mode, Stall, Tunnel};
 use super::mend::{Mends, Reply};
 use super::owed::Owed;
 use super::redirect::Identity;
 use super::requests::{CUT_THROUGH, Outcome};
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
+use super::targets::Target;
 use super::texts;
 use super::turn::Worker;
-use crate::commands::{Class, Handling};
+use crate::commands::{Class, ClientHandling, Handling};
 use crate::resp::{ProtocolError, ReplyScanner, Request, Step, split_inline, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
@@ -69,14 +70,16 @@ impl Worker {
     pub(super) fn lend_tunnel(&mut self, key: ClientKey) {
         let link = match self.clients.get(key) {
             Some(client) => match &client.mode {
-                Mode::Leased(lease) => Some(lease.link),
-                Mode::Shared => self.lease_to_master(key, client.session.profile),
+                Mode::Leased(lease) => Some((lease.link, lease.multi)),
+                Mode::Shared => self
+                    .lease_to_master(key, client.session.profile)
+                    .map(|link| (link, false)),
                 Mode::Tunnel(_) => None,
             },
             None => None,
         };
-        if let Some(link) = link {
-            self.tunnel_on(key, link, false);
+        if let Some((link, multi)) = link {
+            self.tunnel_on(key, link, multi);
         }
     }
 
@@ -111,12 +114,14 @@ impl Worker {
                 upload: None,
                 resetting: false,
                 opaque: false,
+                listens: Listens::No,
                 multi,
                 unnamed: multi && client.session.names.is_some(),
                 reply: client.session.reply,
                 target: None,
                 redirect: None,
                 seeking: None,
+                told: None,
                 mends: Mends::default(),
             }));
         }
@@ -234,6 +239,9 @@ impl Worker {
         let command = self.topology.table.lookup(passed.name, passed.second);
         let class = command.map_or(Class::Master, |command| command.class);
         let handling = command.map_or(Handling::Forward, |command| command.handling);
+        if self.script_in_tunnel(key, link, handling, bytes) {
+            return Next::Again;
+        }
         let instead = match self.identify(key, handling, passed.second, bytes) {
             Identity::AsItIs => None,
             Identity::Instead(request) => Some(request),
@@ -249,6 +257,7 @@ impl Worker {
             return Next::On;
         }
         self.pass(link, instead.as_deref().unwrap_or(bytes));
+        self.remember_in_tunnel(key, class, handling, passed);
         // With arguments RESET is an error, and the tunnel goes on.
         if handling != Handling::Reset || passed.argc != 1 {
             return Next::On;
@@ -258,6 +267,21 @@ impl Worker {
         }
         self.stall(key, Stall::Owed);
         Next::Later
+    }
+
+    /// What CLIENT LIST says of the client.
+    fn remember_in_tunnel(&mut self, key: ClientKey, class: Class, handling: Handling, passed: &Passed) {
+        self.remember_command(key, passed.name, passed.second);
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return;
+        };
+        let ends = passed.name.to_ascii_lowercase().ends_with(b"unsubscribe");
+        match (class, handling) {
+            (Class::Pubsub, _) if !ends => tunnel.listens = Listens::Channels,
+            (Class::Stream, _) => tunnel.listens = Listens::Monitor,
+            (_, Handling::Client(ClientHandling::Tracking)) => tunnel.listens = Listens::Keys,
+            _ => {}
+        }
     }
 
     fn pass(&mut self, link: LinkKey, bytes: &[u8]) {
@@ -281,7 +305,7 @@ impl Worker {
         }
         // Handed over up to `given`, looked at up to `at`.
         let (mut given, mut at) = (0, 0);
-        let mut reset = false;
+        let (mut reset, mut forgets) = (false, false);
         while at < data.len() && !reset && !tunnel.opaque {
             let start = at;
             let begins = link.scanner.at_start();
@@ -290,6 +314,12 @@ impl Worker {
                     at += scanned.taken;
                     let whole = tunnel.resetting && begins && scanned.complete;
                     reset = whole && &data[start..at] == b"+RESET\r\n";
+                    if reset && tunnel.target.as_ref().is_some_and(Target::is_aimed) {
+                        // Others redirect to this connection, which RESET does not change.
+                        (reset, forgets) = (false, true);
+                        (tunnel.resetting, tunnel.multi, tunnel.unnamed) = (false, false, false);
+                        (tunnel.listens, tunnel.reply, tunnel.redirect) = (Listens::No, ReplyMode::On, None);
+                    }
                     if whole && data[start..at].starts_with(b"-NOPERM") {
                         // The user may not: the tunnel goes on, and the client with it.
                         tunnel.resetting = false;
@@ -330,10 +360,11 @@ impl Worker {
         self.soil_client(owner);
         if reset {
             self.end_lease(owner);
+        }
+        if reset || forgets {
             self.forget_session(owner);
             self.unstall(owner, Stall::None);
-            return data.len();
         }
-        at
+        if reset { data.len() } else { at }
     }
 }

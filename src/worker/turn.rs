@@ -100,6 +100,8 @@ pub(super) struct Worker {
     pub(super) resting: Vec<LinkKey>,
     /// Clients in tunnels that wait for an id of an upstream connection.
     pub(super) seekers: Vec<ClientKey>,
+    /// Clients that wait until their logins can be asked for, in their order.
+    pub(super) logins: VecDeque<ClientKey>,
     /// Links found dead in this turn, and why.
     pub(super) failed: Vec<(LinkKey, Cause)>,
     pub(super) request_buffer: Vec<u8>,
@@ -166,6 +168,7 @@ impl Worker {
             again_links: Vec::new(),
             resting: Vec::new(),
             seekers: Vec::new(),
+            logins: VecDeque::new(),
             failed: Vec::new(),
             request_buffer: vec![0; REQUEST_BUFFER],
             reply_buffer: vec![0; REPLY_BUFFER],
@@ -309,8 +312,8 @@ impl Worker {
     fn open_mail(&mut self) {
         loop {
             match self.inbox.mail.try_recv() {
-                Ok(Mail::Tcp(stream)) => self.accept_tcp(stream),
-                Ok(Mail::Unix(stream)) => self.accept_unix(stream),
+                Ok(Mail::Tcp(stream, id)) => self.accept_tcp(stream, id),
+                Ok(Mail::Unix(stream, id)) => self.accept_unix(stream, id),
                 Ok(Mail::Topology(topology)) => self.adopt(topology),
                 Ok(Mail::Settings(settings)) => self.configure(settings),
                 Ok(Mail::Peers { place, peers }) => (self.own_place, self.peers) = (place, peers),
