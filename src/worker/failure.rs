@@ -300,7 +300,8 @@ impl Worker {
 /// Whether a batch may leave a node that gives no sign of life. A script may be what keeps it busy, and would do the
 /// same to the next one.
 fn can_go_elsewhere(sent: &Sent) -> bool {
-    matches!(sent.kind, Kind::Reads { .. } | Kind::Own | Kind::Load) && sent.edit != Edit::Script
+    let is_script = matches!(sent.edit, Edit::Script | Edit::Teaches { .. });
+    matches!(sent.kind, Kind::Reads { .. } | Kind::Own | Kind::Load) && !is_script
 }
 
 /// What a client is told that waited for the link.

@@ -46,7 +46,9 @@ impl Worker {
                 if verdict.class == Class::Script && writes_nothing(body) {
                     class = Class::Read;
                 }
-                segment.edit = Edit::Script;
+                if segment.edit == Edit::None {
+                    segment.edit = Edit::Script;
+                }
             }
             Handling::FunctionRead => segment.edit = Edit::Script,
             Handling::EvalSha if request.argc > 1 => {
