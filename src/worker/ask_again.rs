@@ -1,13 +1,26 @@
-//! A read that did not run where it was sent, as the node's error says, is asked for again on the master.
+//! A command that did not run where it was sent, as the node's error says, is asked for again: a read on the master at
+//! once, what may write on the next master when there is one.
 
 use super::edit::Edit;
-use super::link::{Kind, Link, Sent};
+use super::link::{Kind, Link, Parked, Refusal, Sent};
 use super::mailbox::Hint;
-use super::slots::LinkKey;
+use super::owed::BatchId;
+use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
-use crate::commands::Handling;
-use crate::resp::{Bounds, RequestScanner, Step};
+use crate::commands::{Class, Handling};
+use crate::resp::{Arguments, Bounds, RequestScanner, Step};
 use crate::topology::NodeId;
+
+/// The first request on a link, cut out of its batch.
+struct Taken {
+    client: ClientKey,
+    /// The name of its reply.
+    batch: BatchId,
+    kind: Kind,
+    edit: Edit,
+    request: Vec<u8>,
+    node: NodeId,
+}
 
 impl Worker {
     /// Whether there is another node than this one for a read.
@@ -17,55 +30,17 @@ impl Worker {
 
     /// The first reply on a link is an error that says the read did not run: asks the master.
     pub(super) fn ask_again(&mut self, key: LinkKey, error: &[u8]) {
-        let bounds = self.bounds;
-        let Some((link, (first, log))) = self.links.get(key).and_then(|link| Some((link, link.first()?)))
-        else {
+        let Some(mut taken) = self.take_first(key, Some(error)) else {
             return;
         };
-        let (client, batch, kind, node) = (first.client, first.batch, first.kind, link.node);
-        let mut edit = first.edit.clone();
-        let skipped = length_of(log, first.done, bounds);
-        let request = &log[skipped..];
-        let len = match RequestScanner::default().scan(request, bounds) {
-            Ok(Step::Complete(found)) => {
-                // What a script does says nothing of the command that runs it.
-                let plain = self
-                    .entry(&found, request)
-                    .is_none_or(|command| command.handling == Handling::Forward);
-                if error.starts_with(b"-READONLY") && plain {
-                    let name = String::from_utf8_lossy(&request[found.name.clone()]).to_lowercase();
-                    self.stats.reclassified.add(1);
-                    self.hint(Hint::NotARead(name));
-                }
-                found.len
-            }
-            _ => request.len(),
-        };
-        let mut request = request[..len].to_vec();
-        let formerly_read_form = edit == Edit::ReadForm && refuses_form(error);
+        let formerly_read_form = taken.edit == Edit::ReadForm && refuses_form(error);
         if formerly_read_form {
             // Once: what is refused then is the answer.
-            edit = Edit::None;
-            request = self.original_form(&request, bounds).unwrap_or(request);
+            taken.edit = Edit::None;
+            let original = self.original_form(&taken.request, self.bounds);
+            taken.request = original.unwrap_or(taken.request);
         }
-        let load = &mut self.load[node.index()];
-        *load = load.saturating_sub(1);
-        let cut = self
-            .clients
-            .get_mut(client)
-            .and_then(|client| client.owed.split(batch));
-        let rest = match cut {
-            Some((_, rest)) => rest,
-            // The client has gone; the rest of its batch is still to come.
-            None => (first_left(self.links.get(key)) > 1).then_some(batch),
-        };
-        if let Some(link) = self.links.get_mut(key) {
-            link.cut_first(skipped + len, rest);
-        }
-        let (Some((one, _)), Some(master)) = (cut, self.route.master) else {
-            return;
-        };
-        let retries = match kind {
+        let retries = match taken.kind {
             Kind::Reads { retries } => retries.saturating_sub(1),
             _ => 0,
         };
@@ -77,25 +52,152 @@ impl Worker {
             Kind::Reads { retries }
         };
         let mut sent = Sent {
-            client,
-            batch: one,
+            client: taken.client,
+            batch: taken.batch,
             left: 1,
             done: 0,
-            bytes: request.len(),
+            bytes: taken.request.len(),
             kind,
-            edit,
+            edit: taken.edit,
             at: self.now,
         };
-        let profile = self.clients.get(client).map(|client| client.session.profile);
-        match profile.and_then(|profile| self.shared_link(master, profile)) {
+        let profile = self
+            .clients
+            .get(taken.client)
+            .map(|client| client.session.profile);
+        let master = self.route.master;
+        let link = profile.and_then(|profile| self.shared_link(master?, profile));
+        match link {
             Some(link) => {
-                let request = self.readdressed(link, request, &mut sent.edit);
+                let request = self.readdressed(link, taken.request, &mut sent.edit);
                 sent.bytes = request.len();
                 self.put(link, &request, sent);
             }
             None => self.fail_batch(&sent, error),
         }
     }
+
+    /// The first reply on a link says that its command did not run, as the node is no master (any more), or comes
+    /// behind such a one: the command waits for the next master, and what its client sends from now on waits for it.
+    pub(super) fn hold_first(&mut self, key: LinkKey, refused: bool) {
+        let Some(taken) = self.take_first(key, None) else {
+            return;
+        };
+        if let Some(link) = self.links.get_mut(key) {
+            link.refusing = true;
+        }
+        let kind = match taken.kind {
+            Kind::Reads { retries } => Kind::Reads {
+                retries: retries.saturating_sub(u32::from(refused)),
+            },
+            kind => kind,
+        };
+        if refused && self.route.master != Some(taken.node) {
+            self.pass_over(taken.node);
+        }
+        let Some(client) = self.clients.get_mut(taken.client) else {
+            return;
+        };
+        client.parked += 1;
+        self.hurried = true;
+        self.parked.push_back(Parked {
+            client: taken.client,
+            batch: taken.batch,
+            left: 1,
+            kind,
+            edit: taken.edit,
+            requests: taken.request,
+            since: self.now,
+            refused: refused.then_some(Refusal {
+                by: taken.node,
+                version: self.topology.version,
+                at: self.now,
+            }),
+        });
+    }
+
+    /// Whether a reply that is no refusal came behind one to the same client, on a node that may not be the master any
+    /// more, and is to a command that may be asked for again: it must not show an older state than what waits for the
+    /// next master.
+    pub(super) fn overtakes(&self, key: LinkKey) -> bool {
+        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
+            return false;
+        };
+        if first.kind.is_own()
+            || self
+                .clients
+                .get(first.client)
+                .is_none_or(|client| client.parked == 0)
+        {
+            return false;
+        }
+        let request = &log[length_of(log, first.done, self.bounds)..];
+        let Ok(Step::Complete(found)) = RequestScanner::default().scan(request, self.bounds) else {
+            return false;
+        };
+        let class = self
+            .entry(&found, request)
+            .map(|command| command.class_of(Arguments::of(&request[..found.len])));
+        matches!(class, Some(Class::Read | Class::Any))
+    }
+
+    /// Cuts the first request out of its batch. `None`: its client has gone, or nobody can be asked.
+    fn take_first(&mut self, key: LinkKey, error: Option<&[u8]>) -> Option<Taken> {
+        let bounds = self.bounds;
+        let link = self.links.get(key)?;
+        let (first, log) = link.first()?;
+        let (client, batch, kind, node) = (first.client, first.batch, first.kind, link.node);
+        let edit = first.edit.clone();
+        let skipped = length_of(log, first.done, bounds);
+        let request = &log[skipped..];
+        let len = match RequestScanner::default().scan(request, bounds) {
+            Ok(Step::Complete(found)) => {
+                // What a script does says nothing of the command that runs it.
+                let plain = self
+                    .entry(&found, request)
+                    .is_none_or(|command| command.handling == Handling::Forward);
+                if error.is_some_and(|error| error.starts_with(b"-READONLY")) && plain {
+                    let name = String::from_utf8_lossy(&request[found.name.clone()]).to_lowercase();
+                    self.stats.reclassified.add(1);
+                    self.hint(Hint::NotARead(name));
+                }
+                found.len
+            }
+            _ => request.len(),
+        };
+        let request = request[..len].to_vec();
+        let load = &mut self.load[node.index()];
+        *load = load.saturating_sub(1);
+        let cut = self
+            .clients
+            .get_mut(client)
+            .and_then(|client| client.owed.split(batch));
+        let rest = match cut {
+            Some((_, rest)) => rest,
+            // The client has gone; the rest of its batch is still to come.
+            None => (first_left(self.links.get(key)) > 1).then_some(batch),
+        };
+        self.links.get_mut(key)?.cut_first(skipped + len, rest);
+        let (batch, _) = cut?;
+        Some(Taken {
+            client,
+            batch,
+            kind,
+            edit,
+            request,
+            node,
+        })
+    }
+}
+
+/// Whether an error says that the node is no master that takes commands, so that the command provably did not run.
+/// `request`: a script can say the same itself, and may have written before.
+pub(super) fn is_no_master(error: &[u8], request: &[u8]) -> bool {
+    let codes = [&b"READONLY"[..], b"LOADING", b"MASTERDOWN"];
+    codes.into_iter().any(|code| {
+        error.get(1..).is_some_and(|text| text.starts_with(code))
+            && memchr::memmem::find(request, code).is_none()
+    })
 }
 
 /// Whether an error is about the read-only form and not about what was asked for: an ACL may permit the command

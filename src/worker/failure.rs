@@ -17,13 +17,17 @@ use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
-use crate::resp::write;
+use crate::commands::Class;
+use crate::resp::{Arguments, RequestScanner, Step, write};
 use crate::stats::{Fault, Limit};
 use crate::topology::{NodeId, Role};
 
 /// Back-off after a failed connect, doubled each time.
 const SHUT_FIRST: Duration = Duration::from_millis(100);
 const SHUT_LONGEST: Duration = Duration::from_secs(2);
+
+/// How long a command waits before a node that refused it is asked again although nothing is known to have changed.
+const REFUSED_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long a node that refused a login is not asked again with it for reads.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
@@ -84,7 +88,7 @@ impl Worker {
                 (_, Cause::Refused(error)) if owner.is_some() || self.route.master == Some(link.node) => {
                     self.fail_batch(&sent, error);
                 }
-                (Kind::Reads { .. }, _) if !handed_over => self.park(&sent, sent.kind, requests),
+                (Kind::Reads { .. }, _) if handed_over == 0 => self.park(&sent, sent.kind, requests),
                 (Kind::Reads { retries: 0 }, _) => self.fail_batch_with(&sent, texts::READ_FAILED),
                 (Kind::Reads { retries }, _) => {
                     let answered = length_of(&requests, sent.done, self.bounds);
@@ -94,18 +98,62 @@ impl Worker {
                         requests[answered..].to_vec(),
                     );
                 }
-                (_, _) if handed_over && owner.is_none_or(|_| link.was_up()) => {
+                (_, _) if owner.is_none() => self.settle_each(sent, &requests, handed_over),
+                (_, _) if link.was_up() => {
                     self.stats.in_doubt.add(u64::from(sent.left));
                     self.fail_batch_with(&sent, texts::IN_DOUBT);
                 }
-                (_, _) if owner.is_some() => self.fail_batch_with(&sent, texts::NO_MASTER),
-                (kind, _) => self.park(&sent, kind, requests),
+                (_, _) => self.fail_batch_with(&sent, texts::NO_MASTER),
             }
         }
         if let Some(owner) = owner {
             self.owner_lost_lease(owner);
         }
         self.unpark();
+    }
+
+    /// What becomes of a batch with commands that may write, of which so many bytes were handed to a socket that is
+    /// dead now: the first that were not handed over whole did not run, and wait with all that follow; reads are asked
+    /// for again; the others are in doubt.
+    fn settle_each(&mut self, mut sent: Sent, requests: &[u8], handed_over: usize) {
+        let mut at = length_of(requests, sent.done, self.bounds);
+        sent.done = 0;
+        while sent.left > 0 {
+            let rest = &requests[at..];
+            let Ok(Step::Complete(found)) = RequestScanner::default().scan(rest, self.bounds) else {
+                break;
+            };
+            if at + found.len > handed_over {
+                return self.park(&sent, sent.kind, rest.to_vec());
+            }
+            let request = &rest[..found.len];
+            let retries = self.settings.reads.retries;
+            let class = self
+                .entry(&found, request)
+                .map(|command| command.class_of(Arguments::of(request)));
+            let asked_again = matches!(class, Some(Class::Read | Class::Any)) && retries > 0;
+            let cut = asked_again
+                .then(|| self.clients.get_mut(sent.client)?.owed.split(sent.batch))
+                .flatten();
+            if let Some((one, others)) = cut {
+                let read = Sent {
+                    batch: one,
+                    left: 1,
+                    edit: sent.edit.clone(),
+                    ..sent
+                };
+                let kind = Kind::Reads { retries: retries - 1 };
+                self.park(&read, kind, request.to_vec());
+                sent.batch = others.unwrap_or(sent.batch);
+            } else {
+                self.stats.in_doubt.add(1);
+                self.fail_one(&sent, texts::IN_DOUBT);
+            }
+            sent.left -= 1;
+            at += found.len;
+        }
+        self.stats.in_doubt.add(u64::from(sent.left));
+        self.fail_batch_with(&sent, texts::IN_DOUBT);
     }
 
     /// Logs, counts, and decides how soon the node is tried again.
@@ -188,6 +236,13 @@ impl Worker {
         }
     }
 
+    fn fail_one(&mut self, sent: &Sent, text: &str) {
+        let mut error = Vec::new();
+        write::error(&mut error, text);
+        self.stats.errors[Fault::Upstream as usize].add(1);
+        self.deliver(sent.client, sent.batch, &error, 1);
+    }
+
     fn fail_batch_with(&mut self, sent: &Sent, text: &str) {
         let mut error = Vec::new();
         write::error(&mut error, text);
@@ -214,11 +269,14 @@ impl Worker {
             edit,
             requests,
             since,
+            refused: None,
         });
     }
 
     /// Sends parked batches for which there is a node, and gives up on those that waited too long.
     pub(super) fn unpark(&mut self) {
+        // What a client sent in order goes on in order: nothing of it before what still waits.
+        let mut waiting: Vec<ClientKey> = Vec::new();
         for mut parked in std::mem::take(&mut self.parked) {
             let Some(profile) = self
                 .clients
@@ -237,7 +295,9 @@ impl Worker {
                 edit: parked.edit.clone(),
                 at: self.now,
             };
-            if let Some(link) = self.link_for(parked.client, parked.kind, profile) {
+            let goes = !waiting.contains(&parked.client) && self.may_go(&parked);
+            let link = goes.then(|| self.link_for(parked.client, parked.kind, profile));
+            if let Some(link) = link.flatten() {
                 self.unparked(parked.client, Some(link));
                 let requests = std::mem::take(&mut parked.requests);
                 let requests = self.readdressed(link, requests, &mut sent.edit);
@@ -249,8 +309,28 @@ impl Worker {
                 let read = matches!(parked.kind, Kind::Reads { .. });
                 self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
             } else {
+                waiting.push(parked.client);
                 self.parked.push_back(parked);
             }
+        }
+    }
+
+    /// Whether what a node refused is to be tried: not there again until it is known to be something else now, or for a
+    /// while has not been.
+    fn may_go(&self, parked: &Parked) -> bool {
+        parked.refused.is_none_or(|refusal| {
+            self.route.master != Some(refusal.by)
+                || self.topology.version != refusal.version
+                || self.now >= refusal.at + REFUSED_AGAIN
+        })
+    }
+
+    /// Leaves a node that refused a read out for a moment, so that the next one goes elsewhere.
+    pub(super) fn pass_over(&mut self, node: NodeId) {
+        let until = self.now + REFUSED_AGAIN;
+        let shut = &mut self.shut[node.index()];
+        if shut.is_none_or(|(shut, _)| shut < until) {
+            *shut = Some((until, REFUSED_AGAIN));
         }
     }
 

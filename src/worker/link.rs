@@ -149,6 +149,18 @@ pub(super) struct Parked {
     pub(super) edit: Edit,
     pub(super) requests: Vec<u8>,
     pub(super) since: Instant,
+    /// It waits because a node refused it.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// A node said that it takes no such command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    /// Which node.
+    pub(super) by: NodeId,
+    /// The topology at that time.
+    pub(super) version: u64,
+    pub(super) at: Instant,
 }
 
 /// Who may put commands on a link.
@@ -199,6 +211,8 @@ pub(super) struct Link {
     pub(super) loading: VecDeque<Sha>,
     /// The node lets the user of this link load no scripts.
     pub(super) loads_refused: bool,
+    /// The node refused a command that waits now: what comes behind it for the same client is looked at.
+    pub(super) refusing: bool,
     /// Clients that wait for this link to come up or to fail.
     pub(super) waiters: Vec<ClientKey>,
     /// Bytes may be there to be read.
@@ -237,6 +251,7 @@ impl Link {
             held: Vec::new(),
             loading: VecDeque::new(),
             loads_refused: false,
+            refusing: false,
             waiters: Vec::new(),
             readable: false,
             hup: false,
@@ -325,6 +340,7 @@ impl Link {
         }
         let first = self.pipeline.pop_front()?;
         self.forget(first.bytes);
+        self.refusing &= !self.pipeline.is_empty();
         Some(first)
     }
 
@@ -373,21 +389,19 @@ impl Link {
         }
     }
 
-    /// Takes everything that is not answered: each batch with its requests, and whether any byte of them was
-    /// handed to the socket. For an own connection the requests are not kept and come empty.
-    pub(super) fn take_unanswered(&mut self) -> Vec<(Sent, Vec<u8>, bool)> {
+    /// Takes everything that is not answered: each batch with its requests, and how many bytes of them were handed to
+    /// the socket. For an own connection the requests are not kept and come empty.
+    pub(super) fn take_unanswered(&mut self) -> Vec<(Sent, Vec<u8>, usize)> {
         let mut at = self.answered;
         let pipeline = std::mem::take(&mut self.pipeline);
         let unanswered = pipeline.into_iter().map(|batch| {
+            if self.is_lease() {
+                return (batch, Vec::new(), usize::MAX);
+            }
             let range = at.min(self.log.len())..(at + batch.bytes).min(self.log.len());
             at = range.end;
-            let handed_over = self.is_lease() || range.start < self.sent;
-            let requests = if self.is_lease() {
-                Vec::new()
-            } else {
-                self.log[range].to_vec()
-            };
-            (batch, requests, handed_over)
+            let handed_over = self.sent.saturating_sub(range.start).min(range.len());
+            (batch, self.log[range].to_vec(), handed_over)
         });
         let unanswered = unanswered.collect();
         self.log = Vec::new();

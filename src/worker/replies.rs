@@ -1,21 +1,24 @@
 //! What nodes sent: where replies end, and whose they are.
 
-use super::ask_again::refuses_form;
+use super::ask_again::{is_no_master, refuses_form};
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::learn::is_of_script;
-use super::link::{Cause, Kind, Sent, Use};
+use super::link::{Cause, Kind, Link, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
 use super::script_store::Sha;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
-use crate::resp::ReplyError;
+use crate::resp::{ReplyError, ReplyScanner};
 use crate::stats::Limit;
 
 /// Replies of this size are handed to the client's socket as they come, without a copy.
 const DIRECT: usize = 4 * 1024;
+
+/// A reply that may have to be asked for again is seen whole up to this size.
+const HELD_BACK: usize = 16 * 1024;
 
 impl Worker {
     /// Finds the replies in what came, and hands them to the clients they belong to. Returns how many bytes are
@@ -54,14 +57,23 @@ impl Worker {
             let reply = at..at + scanned.taken;
             at = reply.end;
             if !scanned.complete {
+                if link.refusing && begins.is_some() && reply.len() < HELD_BACK && self.overtakes(key) {
+                    // Nothing of it must be shown before it is known what becomes of it.
+                    if let Some(link) = self.links.get_mut(key) {
+                        link.scanner = ReplyScanner::default();
+                    }
+                    at = reply.start;
+                }
                 break;
             }
             if link.is_hasty() {
                 // An answer to what the node has not heard: it cannot be taken for one.
                 return Err(ReplyError);
             }
+            let refusing = link.refusing;
             let again = match begins {
                 Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
+                Some(_) if refusing && self.overtakes(key) => Some(Again::Behind),
                 _ => None,
             };
             if let Some(again) = again {
@@ -69,6 +81,8 @@ impl Worker {
                 match again {
                     Again::Elsewhere => self.ask_again(key, &bytes[reply]),
                     Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
+                    Again::Later => self.hold_first(key, true),
+                    Again::Behind => self.hold_first(key, false),
                 }
                 (start, ended) = (at, 0);
                 continue;
@@ -229,6 +243,20 @@ impl Worker {
         self.leave_if_blocked(key);
     }
 
+    /// Whether an error says of the first command on a shared link that it did not run, as the node is no master that
+    /// takes commands.
+    fn did_not_run(&self, key: LinkKey, error: &[u8]) -> bool {
+        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
+            return false;
+        };
+        let again = match first.kind {
+            Kind::Reads { retries } => retries > 0,
+            Kind::Writes | Kind::Script { .. } => true,
+            _ => false,
+        };
+        again && is_no_master(error, &log[..first.bytes.min(log.len())])
+    }
+
     /// Looks at an error: whether it says that a command did not run here and may be asked for again.
     fn asked_again(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
         let link = self.links.get(key)?;
@@ -266,6 +294,9 @@ impl Worker {
         if again {
             return Some(Again::Elsewhere);
         }
+        if state && owner.is_none() && self.did_not_run(key, error) {
+            return Some(Again::Later);
+        }
         if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()
             && matches!(&first.edit, Edit::Teaches { body, .. } if !is_of_script(error, body))
         {
@@ -277,6 +308,10 @@ impl Worker {
 
 /// How a command is asked for again that did not run.
 enum Again {
+    /// On the next master.
+    Later,
+    /// The same: it ran, and reads, but behind one that waits.
+    Behind,
     /// On another node.
     Elsewhere,
     /// On the same node, after this script.
