@@ -10,6 +10,7 @@ mod frame;
 mod gate;
 mod greeting;
 mod group;
+mod history;
 mod info;
 mod members;
 mod names;
@@ -18,6 +19,7 @@ mod registry;
 mod reign;
 mod report;
 mod sentinel;
+mod standing;
 mod table;
 
 use std::collections::HashMap;

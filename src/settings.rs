@@ -86,6 +86,8 @@ pub struct Upstream {
     pub max_link_down: Duration,
     /// A replica further behind the master than this many bytes gets no reads.
     pub max_lag_bytes: u64,
+    /// A replica that is late by more than this gets no reads; zero: no such bound.
+    pub max_lag_time: Duration,
     /// Shared links per worker, node, database, RESP version and user.
     pub links_per_node: usize,
     /// Warm own connections kept per worker for MULTI, blocking commands and subscriptions.

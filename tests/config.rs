@@ -107,6 +107,7 @@ fn the_defaults_are_these() {
             probe_timeout: Duration::from_secs(1),
             max_link_down: Duration::from_secs(10),
             max_lag_bytes: 64 << 20,
+            max_lag_time: Duration::from_secs(10),
             links_per_node: 1,
             warm_leases: 2,
             max_leases: 10_000,

@@ -268,6 +268,22 @@ impl Everything {
             Some(&Unit::Bytes),
             |node| node.lag,
         )?;
+        let times = report.nodes.iter();
+        writer.gauges(
+            "node_lag_time",
+            "How far the node is behind the master in time, at most, both as they were probed last",
+            Some(&Unit::Seconds),
+            times.filter_map(|node| Some(([node.name.as_str()], node.behind?.as_secs_f64()))),
+            ["node"],
+        )?;
+        let clocks = report.nodes.iter();
+        writer.gauges(
+            "node_clock_skew",
+            "By how much the node's clock is ahead of this machine's, as far as a probe can tell",
+            Some(&Unit::Seconds),
+            clocks.filter_map(|node| Some(([node.name.as_str()], node.skew_us? as f64 / 1e6))),
+            ["node"],
+        )?;
         let roles = report.nodes.iter().flat_map(|node| {
             let each = [Role::Master, Role::Replica, Role::Unknown];
             each.map(|one| ([node.name.as_str(), role(one)], u64::from(node.role == one)))

@@ -41,6 +41,8 @@ fn node(node: &NodeReport) -> Value {
         "replid": node.replid,
         "offset": node.offset,
         "lag_bytes": node.lag,
+        "lag_ms": node.behind.map(|behind| behind.as_millis() as u64),
+        "clock_skew_ms": node.skew_us.map(|skew| skew / 1000),
         "link_up": node.link_up,
     })
 }

@@ -136,6 +136,7 @@ impl Resolver<'_> {
             max_lag_bytes: self
                 .within("upstream.max_lag", &(Bytes(0)..=Bytes(1024 * TERABYTE)))
                 .0,
+            max_lag_time: self.bound("upstream.max_lag_time", MILLISECOND * 10),
             links_per_node: self.number("upstream.links_per_node", 1, 64),
             warm_leases: self.number("upstream.warm_leases", 0, 1000),
             max_leases: self.number("upstream.max_leases", 1, 1_000_000),

@@ -28,6 +28,8 @@ pub(super) enum Reason {
     OtherHistory,
     /// It is behind by more than `upstream.max_lag`.
     Behind,
+    /// It is behind by more than `upstream.max_lag_time`.
+    Late,
 }
 
 impl fmt::Display for Reason {
@@ -41,6 +43,7 @@ impl fmt::Display for Reason {
             Reason::LinkDown => "its link to the master is down for longer than upstream.max_link_down",
             Reason::OtherHistory => "its data are not of the master's history",
             Reason::Behind => "it is behind the master by more than upstream.max_lag",
+            Reason::Late => "it is behind the master by more than upstream.max_lag_time",
         })
     }
 }
@@ -52,6 +55,22 @@ pub(super) struct Bounds {
     pub(super) link_down: Duration,
     /// `upstream.max_lag`.
     pub(super) lag_bytes: u64,
+    /// `upstream.max_lag_time`; zero: none.
+    pub(super) lag_time: Duration,
+}
+
+impl Bounds {
+    /// A replica that is out has to come nearer than it has to stay, so that one at the edge does not come and go.
+    pub(super) fn for_one_that(self, is_in: bool) -> Bounds {
+        if is_in {
+            return self;
+        }
+        Bounds {
+            lag_bytes: self.lag_bytes / 2,
+            lag_time: self.lag_time / 2,
+            ..self
+        }
+    }
 }
 
 /// Whether the adopted master may serve.
@@ -65,7 +84,13 @@ pub(super) fn master(facts: &Facts) -> Result<(), Reason> {
 
 /// Whether a node that is not the adopted master may serve reads. `master` is where the master was
 /// when it was last heard; `None`: no master was ever heard, and nothing can be compared.
-pub(super) fn replica(facts: &Facts, master: Option<&Line>, bounds: &Bounds) -> Result<(), Reason> {
+/// `behind`: by how much it is late at most, as far as that is known.
+pub(super) fn replica(
+    facts: &Facts,
+    master: Option<&Line>,
+    behind: Option<Duration>,
+    bounds: &Bounds,
+) -> Result<(), Reason> {
     let Some(link) = &facts.link else {
         return Err(Reason::OtherMaster);
     };
@@ -93,7 +118,11 @@ pub(super) fn replica(facts: &Facts, master: Option<&Line>, bounds: &Bounds) -> 
         return Err(Reason::OtherHistory);
     }
     match lag(facts, Some(master)) {
-        Some(lag) if lag > bounds.lag_bytes => Err(Reason::Behind),
+        Some(lag) if lag > bounds.lag_bytes => return Err(Reason::Behind),
+        _ => {}
+    }
+    match behind {
+        Some(behind) if !bounds.lag_time.is_zero() && behind > bounds.lag_time => Err(Reason::Late),
         _ => Ok(()),
     }
 }
@@ -115,6 +144,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         link_down: Duration::from_secs(10),
         lag_bytes: 1000,
+        lag_time: Duration::from_secs(10),
     };
 
     fn line(replid: &str, offset: u64) -> Line {
@@ -137,6 +167,8 @@ mod tests {
             }),
             replicas: Vec::new(),
             loading: false,
+            took: Duration::ZERO,
+            skew_us: None,
         }
     }
 
@@ -219,7 +251,7 @@ mod tests {
             ),
         ];
         for (case, facts, verdict) in table {
-            assert_eq!(replica(&facts, Some(&master), &BOUNDS), verdict, "{case}");
+            assert_eq!(replica(&facts, Some(&master), None, &BOUNDS), verdict, "{case}");
         }
     }
 
@@ -229,16 +261,30 @@ mod tests {
             before: Some(("X".to_owned(), 5000)),
             ..line("Y", 5100)
         };
-        assert_eq!(replica(&in_sync(5000), Some(&promoted), &BOUNDS), Ok(()));
+        assert_eq!(replica(&in_sync(5000), Some(&promoted), None, &BOUNDS), Ok(()));
         assert_eq!(lag(&in_sync(5000), Some(&promoted)), Some(100));
     }
 
     #[test]
     fn without_any_master_heard_a_replica_that_was_in_sync_serves_and_a_fresh_one_does_not() {
-        assert_eq!(replica(&down_for(1), None, &BOUNDS), Ok(()));
+        assert_eq!(replica(&down_for(1), None, None, &BOUNDS), Ok(()));
         let fresh = with_link(|link| link.up = false);
-        assert_eq!(replica(&fresh, None, &BOUNDS), Err(Reason::NeverSynced));
+        assert_eq!(replica(&fresh, None, None, &BOUNDS), Err(Reason::NeverSynced));
         assert_eq!(lag(&down_for(1), None), None);
+    }
+
+    #[test]
+    fn one_that_is_out_has_to_come_nearer_than_it_had_to_stay() {
+        let (out, seconds) = (BOUNDS.for_one_that(false), Duration::from_secs);
+        let at_the_edge = line("X", 5800);
+        let verdict = |behind, bounds| replica(&in_sync(5000), Some(&at_the_edge), behind, bounds);
+        assert_eq!(verdict(Some(seconds(10)), &BOUNDS), Ok(()));
+        assert_eq!(verdict(Some(seconds(11)), &BOUNDS), Err(Reason::Late));
+        assert_eq!(verdict(None, &out), Err(Reason::Behind));
+        let near = line("X", 5500);
+        let verdict = |behind| replica(&in_sync(5000), Some(&near), behind, &out);
+        assert_eq!(verdict(Some(seconds(5))), Ok(()));
+        assert_eq!(verdict(Some(seconds(6))), Err(Reason::Late));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::connection::Failure;
 use super::council::Told;
 use super::gate::{self, Bounds};
+use super::history::History;
 use super::members::{Member, Members};
 use super::names::Addresses;
 use super::probe::{Identity, Target, Word};
@@ -15,7 +16,7 @@ use super::report::{NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
 use crate::settings::{Settings, Upstream};
-use crate::topology::{Greeting, Node, NodeId, Topology};
+use crate::topology::{Greeting, Node, NodeId, Role, Topology};
 
 /// The group.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Group {
     reign: Reign,
     discover: bool,
     bounds: Bounds,
+    /// Where the master was when.
+    history: History,
     /// The time of the last word.
     now: Duration,
     layers: Layers,
@@ -49,7 +52,9 @@ impl Group {
             bounds: Bounds {
                 link_down: upstream.max_link_down,
                 lag_bytes: upstream.max_lag_bytes,
+                lag_time: upstream.max_lag_time,
             },
+            history: History::default(),
             now: Duration::ZERO,
             table: Arc::new(layers.table(None)),
             layers,
@@ -99,10 +104,36 @@ impl Group {
             }
         }
         self.reign.elect(&self.members);
+        if let Some((reigning, line)) = self.reign.reigning()
+            && reigning == id
+        {
+            let took = self
+                .members
+                .get(id)
+                .and_then(Member::current)
+                .map(|facts| facts.took);
+            self.history
+                .note(line, now.saturating_sub(took.unwrap_or_default()));
+        }
+        self.judge();
         if self.discover {
             self.discover(now);
         }
         self.identify();
+    }
+
+    /// Keeps the record of every replica.
+    fn judge(&mut self) {
+        let well: Vec<(NodeId, bool)> = self
+            .members
+            .iter()
+            .map(|(id, member)| (id, self.condition(id, member).is_ok()))
+            .collect();
+        for (id, well) in well {
+            if let Some(member) = self.members.get_mut(id) {
+                member.standing.judge(well, self.now);
+            }
+        }
     }
 
     /// Takes in that a replica refused a command of class read. True when that is news.
@@ -191,7 +222,19 @@ impl Group {
         self.members.get(id).map(|member| member.place.host.as_str())
     }
 
+    /// Whether a node may serve.
     fn verdict(&self, id: NodeId, member: &Member) -> Result<(), String> {
+        self.condition(id, member)?;
+        let reigns = self.reign.reigning().is_some_and(|(reigning, _)| reigning == id);
+        if reigns || member.standing.is_trusted() {
+            Ok(())
+        } else {
+            Err("it came and went lately, and has to stay well for a while".to_owned())
+        }
+    }
+
+    /// Whether a node could serve now.
+    fn condition(&self, id: NodeId, member: &Member) -> Result<(), String> {
         if let Some(failure) = &member.failure {
             return Err(failure.message.clone());
         }
@@ -208,8 +251,12 @@ impl Group {
         let reigns = self.reign.reigning().is_some_and(|(reigning, _)| reigning == id);
         let verdict = match self.reign.adopted() {
             Some(_) if reigns => gate::master(facts),
-            Some((_, line)) => gate::replica(facts, Some(line), &self.bounds),
-            None => gate::replica(facts, None, &self.bounds),
+            Some((_, line)) => {
+                let was_in = member.standing.is_trusted();
+                let behind = self.history.behind(&facts.line);
+                gate::replica(facts, Some(line), behind, &self.bounds.for_one_that(was_in))
+            }
+            None => gate::replica(facts, None, None, &self.bounds),
         };
         verdict.map_err(|reason| reason.to_string())
     }
@@ -290,6 +337,10 @@ impl Group {
                 replid: facts.map(|facts| facts.line.replid.clone()),
                 offset: facts.map(|facts| facts.line.offset),
                 lag: facts.and_then(|facts| gate::lag(facts, master)),
+                behind: facts
+                    .filter(|facts| facts.role == Role::Replica)
+                    .and_then(|facts| self.history.behind(&facts.line)),
+                skew_us: facts.and_then(|facts| facts.skew_us),
                 link_up: facts.and_then(|facts| facts.link.as_ref()).map(|link| link.up),
                 failure: member.failure.clone(),
             }

@@ -59,6 +59,10 @@ pub(super) struct Facts {
     pub(super) replicas: Vec<Attached>,
     /// It is reading its data set and answers `-LOADING`.
     pub(super) loading: bool,
+    /// From sending the question until the answer was there.
+    pub(super) took: Duration,
+    /// By how many microseconds its clock is ahead of ours, give or take half of `took`; `None`: it does not tell.
+    pub(super) skew_us: Option<i64>,
 }
 
 /// Reads both sections. The error says which field is missing or wrong.
@@ -96,6 +100,8 @@ pub(super) fn parse(replication: &str, persistence: &str) -> Result<Facts, Strin
         link: (role == Role::Replica).then(|| link(replication)),
         replicas: fields(replication).filter_map(attached).take(MAX_NODES).collect(),
         loading: field(persistence, "loading") == Some("1"),
+        took: Duration::ZERO,
+        skew_us: None,
     })
 }
 

@@ -11,6 +11,7 @@ use super::connection::{Failure, FailureKind};
 use super::info::{Facts, MasterLink};
 use super::probe::{Identity, Target};
 use super::registry::Registry;
+use super::standing::Standing;
 use crate::settings::{Mapped, NodeAddress, Upstream};
 use crate::topology::{MAX_NODES, NodeId, Role};
 
@@ -47,6 +48,8 @@ pub(super) struct Member {
     pub(super) facts: Option<Facts>,
     pub(super) failure: Option<Failure>,
     pub(super) identity: Option<Arc<Identity>>,
+    /// Whether it is trusted, if it is a replica.
+    pub(super) standing: Standing,
 }
 
 impl Member {
@@ -142,6 +145,7 @@ impl Members {
             facts: None,
             failure: None,
             identity: None,
+            standing: Standing::default(),
         });
         member.listed = now;
         if because != Because::Found {

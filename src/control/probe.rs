@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redis_protocol::resp2::types::OwnedFrame;
@@ -160,13 +160,26 @@ impl Session<'_> {
     }
 
     async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {
-        let requests: [&[&[u8]]; 2] = [&[b"INFO", b"replication"], &[b"INFO", b"persistence"]];
+        let requests: [&[&[u8]]; 3] = [&[b"INFO", b"replication"], &[b"INFO", b"persistence"], &[b"TIME"]];
+        let (asked, clock) = (Instant::now(), SystemTime::now());
         let replies = connection
             .ask(&requests, SMALL_REPLY, self.upstream.probe_timeout)
             .await?;
         let replication = text("INFO replication", &replies[0])?;
         let persistence = text("INFO persistence", &replies[1])?;
-        info::parse(&replication, &persistence).map_err(Failure::protocol)
+        let facts = info::parse(&replication, &persistence).map_err(Failure::protocol)?;
+        let took = asked.elapsed();
+        // A user may not be permitted to ask.
+        let theirs = decode(&replies[2]).ok().and_then(|time| microseconds(&time));
+        let ours = (clock + took / 2).duration_since(SystemTime::UNIX_EPOCH).ok();
+        let skew = theirs
+            .zip(ours)
+            .map(|(theirs, ours)| theirs - ours.as_micros() as i64);
+        Ok(Facts {
+            took,
+            skew_us: skew,
+            ..facts
+        })
     }
 
     /// HELLO 3 and back to 2, then COMMAND and CLIENT INFO. Error replies are answers too: the user may not be
@@ -191,6 +204,20 @@ impl Session<'_> {
             },
         })
     }
+}
+
+/// The reply to TIME.
+fn microseconds(time: &OwnedFrame) -> Option<i64> {
+    let OwnedFrame::Array(parts) = time else {
+        return None;
+    };
+    let [OwnedFrame::BulkString(seconds), OwnedFrame::BulkString(rest)] = parts.as_slice() else {
+        return None;
+    };
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<i64>().ok();
+    number(seconds)?
+        .checked_mul(1_000_000)?
+        .checked_add(number(rest)?)
 }
 
 fn text(asked: &str, reply: &Bytes) -> Result<String, Failure> {

@@ -1,6 +1,7 @@
 //! What the control plane knows of the nodes at one moment, for people and metrics; workers do not see it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::connection::Failure;
 use crate::topology::{NodeId, Role};
@@ -54,6 +55,10 @@ pub struct NodeReport {
     pub offset: Option<u64>,
     /// Bytes behind the master when both were last heard.
     pub lag: Option<u64>,
+    /// How far a replica is behind the master in time, at most, when both were last heard.
+    pub behind: Option<Duration>,
+    /// By how many microseconds its clock is ahead of this machine's, as far as a probe can tell.
+    pub skew_us: Option<i64>,
     /// A replica's link to its master is up.
     pub link_up: Option<bool>,
     /// Why it cannot be probed at the moment.

@@ -1,6 +1,6 @@
 //! Writes metrics of one name with their labels; the thin layer over the exposition library.
 
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -60,12 +60,12 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn gauges<L: AsRef<str>, const N: usize>(
+    pub(super) fn gauges<L: AsRef<str>, V: EncodeGaugeValue, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        values: impl IntoIterator<Item = ([L; N], u64)>,
+        values: impl IntoIterator<Item = ([L; N], V)>,
         labels: [&str; N],
     ) -> Result<(), std::fmt::Error> {
         let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;

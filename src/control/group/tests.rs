@@ -38,6 +38,7 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
         probe_timeout: SECOND,
         max_link_down: 10 * SECOND,
         max_lag_bytes: 1000,
+        max_lag_time: 10 * SECOND,
         links_per_node: 1,
         warm_leases: 1,
         max_leases: 1,
@@ -71,6 +72,8 @@ fn master(line: Line, replicas: &[&str]) -> Word {
             })
             .collect(),
         loading: false,
+        took: Duration::ZERO,
+        skew_us: None,
     })
 }
 
@@ -86,6 +89,8 @@ fn replica(line: Line, of: &str) -> Word {
         }),
         replicas: Vec::new(),
         loading: false,
+        took: Duration::ZERO,
+        skew_us: None,
     })
 }
 
