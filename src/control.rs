@@ -80,6 +80,7 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
         probes: HashMap::new(),
         tasks: JoinSet::new(),
         word_sender,
+        held_until: Instant::now(),
     };
     let mut task = JoinSet::new();
     task.spawn(plane.run(words, hints));
@@ -100,6 +101,8 @@ struct Plane {
     probes: HashMap<NodeId, Probe>,
     tasks: JoinSet<()>,
     word_sender: mpsc::Sender<(NodeId, Word)>,
+    /// Until when the master may hold all commands.
+    held_until: Instant,
 }
 
 struct Probe {
@@ -115,6 +118,7 @@ impl Plane {
         loop {
             tokio::select! {
                 word = words.recv() => match word {
+                    Some((id, word)) if self.is_excused(id, &word) => {}
                     Some((id, word)) => self.group.hear(id, word, began.elapsed()),
                     // Cannot be while `word_sender` is held.
                     None => return,
@@ -129,8 +133,18 @@ impl Plane {
         }
     }
 
+    /// Whether it is the master that does not answer because a client made it hold all commands.
+    fn is_excused(&self, id: NodeId, word: &Word) -> bool {
+        let silent = matches!(word, Word::Failed(failure) if failure.kind == FailureKind::Timeout);
+        silent && Instant::now() < self.held_until && self.topology.borrow().master == Some(id)
+    }
+
     fn take_hint(&mut self, hint: &Hint) {
         match hint {
+            // What was asked while it lasted may still be found missing a little later.
+            Hint::Paused(time) => {
+                self.held_until = Instant::now() + *time + self.settings.upstream.connect_timeout;
+            }
             Hint::Lost(id) => self.poke(*id),
             // It is not what we think it is, so the others may not be either.
             Hint::Refused(_) => self.poke_all(),

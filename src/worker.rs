@@ -27,6 +27,7 @@ mod links;
 mod mailbox;
 mod mend;
 mod owed;
+mod pause;
 mod profile;
 mod proof;
 mod question;

@@ -1,5 +1,7 @@
 //! Replies that are changed on their way to the client. Pure: bytes in, bytes out.
 
+use std::time::Duration;
+
 use super::cursor;
 use crate::resp::ReplyScanner;
 
@@ -21,6 +23,8 @@ pub(super) enum Edit {
     Whole,
     /// Nothing, but where it shows that the server took it this script is remembered, and told to every node if so.
     Teaches { body: Box<[u8]>, everywhere: bool },
+    /// Nothing, but where it is OK the master holds everything for so long, or (`None`) nothing any more.
+    Pause(Option<Duration>),
     /// Nothing, but its script was known when it was sent: what is learned later must not answer it.
     Script,
     /// Nothing, but it answers a request that was sent in its read-only form.
@@ -49,9 +53,12 @@ impl Edit {
     /// first. `complete`: it is whole. After `Some` the rest of the reply goes on as it is.
     pub(super) fn apply(&self, held: &[u8], complete: bool) -> Option<Vec<u8>> {
         match self {
-            Edit::None | Edit::ReadForm | Edit::Script | Edit::Multi | Edit::Teaches { .. } => {
-                Some(held.to_vec())
-            }
+            Edit::None
+            | Edit::ReadForm
+            | Edit::Script
+            | Edit::Multi
+            | Edit::Pause(_)
+            | Edit::Teaches { .. } => Some(held.to_vec()),
             Edit::Cursor { tag, .. } => {
                 cursor::tag_head(held, *tag).or_else(|| complete.then(|| held.to_vec()))
             }
