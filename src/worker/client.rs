@@ -105,6 +105,8 @@ pub(super) struct Tunnel {
     pub(super) opaque: bool,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
+    /// Transactions begun here, or refused.
+    pub(super) begun: u32,
     /// The connection does not know the client's names yet: inside a transaction it cannot be told.
     pub(super) unnamed: bool,
     /// CLIENT REPLY, which the server keeps to itself here.

@@ -41,7 +41,6 @@ fn targets() -> MutexGuard<'static, Targets> {
 #[derive(Debug)]
 pub(super) struct Target {
     client: u64,
-    pub(super) upstream: u64,
 }
 
 impl Target {
@@ -53,7 +52,7 @@ impl Target {
             WANTED.store(targets.wanted.len(), Ordering::Relaxed);
             wake(&mut targets);
         }
-        Target { client, upstream }
+        Target { client }
     }
 }
 

@@ -105,6 +105,7 @@ impl Worker {
                 resetting: false,
                 opaque: false,
                 multi,
+                begun: 0,
                 unnamed: multi && client.session.names.is_some(),
                 reply: client.session.reply,
                 target,
