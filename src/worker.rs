@@ -5,6 +5,7 @@
 //! the end write each socket once. From top to bottom: the turn; requests (what clients sent) and replies
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
+mod ask_again;
 mod client;
 mod client_commands;
 mod client_filter;
@@ -20,10 +21,12 @@ mod flush;
 mod gather;
 mod handshake;
 mod iterate;
+mod judged;
 mod learn;
 mod lease;
 mod link;
 mod links;
+mod look_up;
 mod mailbox;
 mod mend;
 mod owed;
@@ -57,6 +60,7 @@ use mio::{Poll, Waker};
 
 pub use client_filter::Filter;
 pub use client_line::Seen;
+pub use clients::next_client_id;
 pub use mailbox::{Hint, Inbox, Mail, Peer, WorkerHandle};
 pub use question::{Answer, Call, Question};
 pub use script_store::ScriptStore;

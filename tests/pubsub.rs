@@ -146,6 +146,68 @@ fn messages_come_beside_replies_in_resp3_and_in_the_order_they_were_published() 
     });
 }
 
+/// What an application relies on that waits for the confirmation (fred does not, see `tests/clients/fred`).
+#[test]
+fn a_message_published_after_the_confirmation_finds_the_subscriber() {
+    const ROUNDS: usize = 500;
+    each(|_, _, ambassador| {
+        let mut publisher = ambassador.client();
+        for round in 0..ROUNDS {
+            let channel = format!("c:{round}");
+            let mut client = ambassador.client();
+            // Both protocols, and with work before it: the connection then leaves a shared link for its own.
+            if round % 4 < 3 {
+                client.hello(3);
+            }
+            if round % 2 == 0 {
+                client.command(&["SET", "k", "v"]);
+            }
+            assert_eq!(
+                client.command(&["SUBSCRIBE", &channel]).items()[2],
+                Reply::Integer(1)
+            );
+            let reached = publisher.command(&["PUBLISH", &channel, "x"]);
+            assert_eq!(reached, Reply::Integer(1), "round {round}");
+            message(&mut client, &channel, "x");
+        }
+    });
+}
+
+#[test]
+fn a_subscriber_reaches_itself_in_one_pipeline() {
+    const ROUNDS: usize = 500;
+    each(|plain, _, ambassador| {
+        let (mut direct, mut publisher) = (plain.client(), ambassador.client());
+        direct.hello(3);
+        for round in 0..ROUNDS {
+            let channel = format!("p:{round}");
+            let mut client = ambassador.client();
+            client.hello(3);
+            let commands: &[&[&str]] = &[
+                &["SET", "k", "v"],
+                &["SUBSCRIBE", &channel],
+                &["PUBLISH", &channel, "x"],
+                &["ECHO", "end"],
+            ];
+            // One reply more than commands: the message, before or after PUBLISH's own as the server has it.
+            for one in [&mut direct, &mut client] {
+                let mut replies = one.pipeline(commands);
+                replies.push(one.read_reply());
+                let pushes = replies.iter().filter(|reply| matches!(reply, Reply::Push(_)));
+                assert_eq!(pushes.count(), 2, "round {round}: {replies:?}");
+                replies.retain(|reply| !matches!(reply, Reply::Push(_)));
+                assert_eq!(
+                    replies,
+                    [Reply::ok(), Reply::Integer(1), Reply::bulk("end")],
+                    "round {round}"
+                );
+            }
+            let reached = publisher.command(&["PUBLISH", &channel, "y"]);
+            assert_eq!(reached, Reply::Integer(1), "round {round}");
+        }
+    });
+}
+
 #[test]
 fn publishers_reach_subscribers_of_every_kind() {
     each(|_, group, ambassador| {

@@ -34,7 +34,7 @@ const ON_REPLICAS: [(&[&str], &str); 12] = [
     ),
 ];
 
-const ON_THE_MASTER: [(&[&str], &str); 22] = [
+const ON_THE_MASTER: [(&[&str], &str); 26] = [
     (&["TOUCH", "text"], "touch"),
     (&["OBJECT", "IDLETIME", "text"], "object|idletime"),
     (&["OBJECT", "ENCODING", "text"], "object|encoding"),
@@ -60,6 +60,10 @@ const ON_THE_MASTER: [(&[&str], &str); 22] = [
     (&["OBJECT", "REFCOUNT", "text"], "object|refcount"),
     (&["MEMORY", "DOCTOR"], "memory|doctor"),
     (&["CLUSTER", "INFO"], "cluster|info"),
+    (&["XPENDING", "stream", "group"], "xpending"),
+    (&["XINFO", "STREAM", "stream"], "xinfo|stream"),
+    (&["XINFO", "GROUPS", "stream"], "xinfo|groups"),
+    (&["XINFO", "CONSUMERS", "stream", "group"], "xinfo|consumers"),
 ];
 
 /// Of each, whatever proxies have been seen to take for a read.
@@ -121,6 +125,53 @@ fn reads_run_on_replicas_and_what_is_about_the_master_runs_there() {
                     group.replica_calls(counted)
                 );
             }
+        }
+    }
+}
+
+/// Consumers, deliveries and idle times are not all replicated: re-reading one's own entries, polling an empty stream
+/// and a claim that claims nothing change the master alone, for good (`t_stream.c`).
+#[test]
+fn the_consumers_of_a_stream_are_those_of_the_master() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 2);
+        let ambassador = Ambassador::over(&group);
+        let mut client = ambassador.client();
+        for words in [
+            &["XADD", "s", "1-0", "f", "v"][..],
+            &["XGROUP", "CREATE", "s", "g", "0"],
+            &["XREADGROUP", "GROUP", "g", "works", "STREAMS", "s", ">"],
+            &["XREADGROUP", "GROUP", "g", "polls", "STREAMS", "s", ">"],
+            &["XAUTOCLAIM", "s", "g", "claims", "3600000", "0"],
+            &["XREADGROUP", "GROUP", "g", "works", "STREAMS", "s", "0"],
+            &["XREADGROUP", "GROUP", "g", "works", "STREAMS", "s", "0"],
+        ] {
+            let reply = client.command(words);
+            assert!(!reply.is_error(), "{words:?}: {reply:?}");
+        }
+        group.wait_in_sync();
+        for round in 0..10 {
+            let entry = client.command(&["XPENDING", "s", "g", "-", "+", "10"]).items()[0].items();
+            assert_eq!(entry[3], Reply::Integer(3), "{flavor}, round {round}: deliveries");
+            for words in [&["XINFO", "GROUPS", "s"][..], &["XINFO", "STREAM", "s", "FULL"]] {
+                assert_eq!(
+                    client.command(words),
+                    group.master.command(words),
+                    "{flavor} {words:?}"
+                );
+            }
+            let names = |reply: Reply| {
+                let consumers = reply.items().into_iter();
+                consumers
+                    .map(|consumer| consumer.items()[1].text())
+                    .collect::<Vec<_>>()
+            };
+            let words = ["XINFO", "CONSUMERS", "s", "g"];
+            assert_eq!(
+                names(client.command(&words)),
+                names(group.master.command(&words)),
+                "{flavor}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::listen::{Acceptor, Bound};
 use crate::stats::{Limit, WorkerStats};
-use crate::worker::{Mail, WorkerHandle};
+use crate::worker::{Mail, WorkerHandle, next_client_id};
 
 /// Redis's own words (`acceptCommonHandler` in networking.c), so that client libraries know them.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -92,7 +92,7 @@ pub(super) async fn accept(bound: Bound, crew: Arc<Crew>) {
             Acceptor::Unix(listener) => match listener.accept().await {
                 Ok((stream, _)) => stream
                     .into_std()
-                    .map(|stream| admit(stream, &crew).map(Mail::Unix)),
+                    .map(|stream| Some(Mail::Unix(admit(stream, &crew)?, next_client_id()))),
                 Err(error) => Err(error),
             },
         };
@@ -116,7 +116,7 @@ fn prepare_tcp(stream: tokio::net::TcpStream, crew: &Crew) -> Result<Option<Mail
     // Either fails only when the client is gone already; the worker will see that at its first read.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
-    Ok(Some(Mail::Tcp(stream)))
+    Ok(Some(Mail::Tcp(stream, next_client_id())))
 }
 
 /// Turns the client away when there are too many; it learns why, as from Redis.

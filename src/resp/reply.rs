@@ -26,7 +26,7 @@ pub struct Scanned {
 }
 
 /// Where a scan stands.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplyScanner {
     /// Items the current reply still owes; 0: at the beginning of a reply.
     owed: u64,

@@ -89,6 +89,19 @@ pub(super) enum Mode {
     Tunnel(Box<Tunnel>),
 }
 
+/// What a client is told that it did not ask for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listens {
+    /// Nothing, as far as is known here.
+    No,
+    /// SUBSCRIBE and its kin.
+    Channels,
+    /// CLIENT TRACKING.
+    Keys,
+    /// MONITOR.
+    Monitor,
+}
+
 /// An own connection for good.
 #[derive(Debug)]
 #[expect(
@@ -103,6 +116,8 @@ pub(super) struct Tunnel {
     pub(super) resetting: bool,
     /// What comes is not RESP (a replication stream, where the config allows it): nothing is looked for in it.
     pub(super) opaque: bool,
+    /// What it was opened for.
+    pub(super) listens: Listens,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
     /// Transactions begun here, or refused.
@@ -117,6 +132,8 @@ pub(super) struct Tunnel {
     pub(super) redirect: Option<(u64, u64)>,
     /// Until when the client waits for the target of a redirection.
     pub(super) seeking: Option<Instant>,
+    /// The script that the master was told last for a command here.
+    pub(super) told: Option<Sha>,
     /// Replies that speak of ids.
     pub(super) mends: Mends,
 }
@@ -161,6 +178,8 @@ pub(super) struct Client {
     pub(super) master_link: Option<LinkKey>,
     /// Bytes of requests sent on and not answered.
     pub(super) pending: usize,
+    /// A script is under way that is learned when its reply comes.
+    pub(super) learns: bool,
     /// Batches taken back from a dead link that wait for a node.
     pub(super) parked: u32,
     pub(super) session: Session,
@@ -206,6 +225,7 @@ impl Client {
             lane: Lane::Idle,
             master_link: None,
             pending: 0,
+            learns: false,
             parked: 0,
             session,
             mode: Mode::Shared,

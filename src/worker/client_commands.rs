@@ -29,9 +29,8 @@ impl Worker {
         // One more than any of them takes, so that too many are seen.
         let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(2).take(3).collect();
         self.remember_command(key, b"client", Arguments::of(bytes).nth(1));
-        // Redis 7.2 brought SETINFO, NO-TOUCH and these fields; an older server says itself that it knows neither.
-        let fields = self.client_fields();
-        let is_old = !fields.is_empty() && !fields.contains(" lib-name=");
+        // An older server says itself that it knows neither SETINFO nor NO-TOUCH.
+        let is_old = self.is_old_master();
         let Some(client) = self.clients.get_mut(key) else {
             return Outcome::Done;
         };
@@ -62,9 +61,20 @@ impl Worker {
             (ClientHandling::Switch, [switch])
                 if switch.eq_ignore_ascii_case(b"on") || switch.eq_ignore_ascii_case(b"off") =>
             {
+                let on = switch.eq_ignore_ascii_case(b"on");
+                let names = client.session.names();
+                if is_no_touch(bytes) {
+                    names.no_touch = on;
+                } else {
+                    names.no_evict = on;
+                }
                 self.answer(key, b"+OK\r\n");
             }
             (ClientHandling::Capa, [_, ..]) => {
+                let mut capabilities = Arguments::of(bytes).skip(2);
+                if capabilities.any(|name| name.eq_ignore_ascii_case(b"redirect")) {
+                    client.session.names().redirects = true;
+                }
                 // Whether there is such a subcommand is the server's to say; no capability has a blank for a name.
                 let request = with_blanks(bytes);
                 let mut segment = Segment::default();

@@ -5,6 +5,10 @@
 
 use super::client_line::Seen;
 
+/// As many ids are listed in the order and as often as they were asked for: a request must not grow a reply that is
+/// larger than itself by more than what clients there are.
+const MOST_AS_ASKED: usize = 1024;
+
 /// Which clients are meant; those that match everything given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -74,6 +78,18 @@ impl Filter {
         rest.is_empty().then_some(filter)
     }
 
+    /// The clients found on all workers, in the order in which they are listed: the oldest first, or `as_asked`, the
+    /// order of the ids that were asked for, an id as often as it was given (`clientCommand` in Redis's networking.c).
+    pub(super) fn listed<'a>(&self, found: &'a mut [Seen], as_asked: bool) -> Vec<&'a Seen> {
+        found.sort_by_key(|seen| seen.id);
+        let found: &[Seen] = found;
+        if !as_asked || self.ids.is_empty() || self.ids.len() > MOST_AS_ASKED {
+            return found.iter().collect();
+        }
+        let place = |id: &u64| found.binary_search_by_key(id, |seen| seen.id).ok();
+        self.ids.iter().filter_map(place).map(|at| &found[at]).collect()
+    }
+
     /// Whether a client is meant, when the one with that id asks.
     pub(super) fn matches(&self, seen: &Seen, asker: u64) -> bool {
         let same =
@@ -99,6 +115,24 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_listed_as_they_were_asked_for() {
+        let seen = |id| Seen {
+            id,
+            ..Seen::default()
+        };
+        let mut found = [seen(9), seen(7), seen(8)];
+        let words: Vec<&[u8]> = vec![b"ID", b"8", b"7", b"6", b"8"];
+        let filter = Filter::parse(&words, false).expect("ids");
+        let mut ids = |filter: &Filter, as_asked| -> Vec<u64> {
+            let listed = filter.listed(&mut found, as_asked);
+            listed.iter().map(|seen| seen.id).collect()
+        };
+        assert_eq!(ids(&filter, true), [8, 7, 8]);
+        assert_eq!(ids(&filter, false), [7, 8, 9]);
+        assert_eq!(ids(&Filter::default(), true), [7, 8, 9]);
+    }
 
     #[test]
     fn everything_given_has_to_match() {

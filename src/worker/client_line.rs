@@ -40,7 +40,26 @@ pub struct Seen {
     pub(super) resp3: bool,
     pub(super) library: Vec<u8>,
     pub(super) version: Vec<u8>,
+    /// CLIENT CAPA redirect.
+    pub(super) redirects: bool,
+    /// The id of its own connection to the master, where it has one.
+    pub(super) upstream: Option<u64>,
+    /// The client that its invalidations are redirected to.
+    pub(super) redirect: Option<u64>,
+    /// Its own connection carries all that it does.
+    pub(super) has_tunnel: bool,
+    /// What the master says of that connection.
+    pub(super) told: Option<Vec<u8>>,
 }
+
+/// What only the master knows of a client with a connection of its own there.
+const TOLD: [&str; 7] = ["sub", "psub", "ssub", "multi", "watch", "multi-mem", "argv-mem"];
+
+/// What the ambassador knows better of one whose connection carries all that it does.
+const OWN: [&str; 9] = ["id", "addr", "laddr", "fd", "age", "idle", "cmd", "flags", "capa"];
+
+/// The order of flags (`catClientInfoString` in Redis's networking.c).
+const FLAGS: &str = "OSMPxbtRBdcuAUreTI";
 
 impl Seen {
     /// Appends the line without its end. `fields` are the master's, empty when it could not be asked.
@@ -60,8 +79,45 @@ impl Seen {
         }
     }
 
+    /// A field of what the master says.
+    fn told(&self, field: &str) -> Option<&[u8]> {
+        let mut fields = self.told.as_deref()?.split(|byte| *byte == b' ');
+        fields.find_map(|each| each.strip_prefix(field.as_bytes())?.strip_prefix(b"="))
+    }
+
+    /// The flags that the master and the ambassador know of.
+    fn all_flags(&self) -> Vec<u8> {
+        let told = self.told("flags").unwrap_or_default();
+        // What a tunnel was opened for may be over.
+        let own = |flag: char| self.flags.contains(flag) && (!self.has_tunnel || "cUeT".contains(flag));
+        let flags = FLAGS
+            .chars()
+            .filter(|flag| told.contains(&(*flag as u8)) || own(*flag));
+        let flags: String = flags.collect();
+        if flags.is_empty() {
+            b"N".to_vec()
+        } else {
+            flags.into_bytes()
+        }
+    }
+
     /// `None`: nothing of the kind exists here.
     fn value(&self, field: &str) -> Option<Cow<'_, [u8]>> {
+        if let Some(told) = self.told(field) {
+            match field {
+                "flags" => return Some(Cow::Owned(self.all_flags())),
+                "redir"
+                    if let Some(id) = self.redirect
+                        && !matches!(told, b"-1" | b"0") =>
+                {
+                    return Some(Cow::Owned(id.to_string().into_bytes()));
+                }
+                _ if TOLD.contains(&field) || self.has_tunnel && !OWN.contains(&field) => {
+                    return Some(Cow::Borrowed(told));
+                }
+                _ => {}
+            }
+        }
         let number = |value: u64| Some(Cow::Owned(value.to_string().into_bytes()));
         let text = |value: &'_ str| Some(Cow::Owned(value.as_bytes().to_vec()));
         match field {
@@ -83,6 +139,7 @@ impl Seen {
             "cmd" => Some(Cow::Borrowed(&self.command)),
             "user" => Some(Cow::Borrowed(&self.user)),
             "resp" => number(if self.resp3 { 3 } else { 2 }),
+            "capa" => text(if self.redirects { "r" } else { "" }),
             "lib-name" => Some(Cow::Borrowed(&self.library)),
             "lib-ver" => Some(Cow::Borrowed(&self.version)),
             _ => None,
@@ -93,6 +150,29 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::Seen;
+
+    #[test]
+    fn of_a_connection_of_its_own_the_master_knows_more() {
+        let mut seen = Seen {
+            id: 7,
+            flags: "te".to_owned(),
+            redirect: Some(8),
+            has_tunnel: true,
+            told: Some(b"id=90 flags=xB multi=2 redir=91 resp=3 cmd=ping".to_vec()),
+            command: b"get".to_vec(),
+            ..Seen::default()
+        };
+        let line = |seen: &Seen| {
+            let mut out = Vec::new();
+            seen.line("id=0 flags=N multi=-1 redir=-1 resp=2 cmd=NULL", &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        assert_eq!(line(&seen), "id=7 flags=xBe multi=2 redir=8 resp=3 cmd=get");
+        seen.has_tunnel = false;
+        assert_eq!(line(&seen), "id=7 flags=xtBe multi=2 redir=8 resp=2 cmd=get");
+        seen.told = None;
+        assert_eq!(line(&seen), "id=7 flags=te multi=-1 redir=-1 resp=2 cmd=get");
+    }
 
     #[test]
     fn a_line_has_the_masters_fields_in_their_order() {

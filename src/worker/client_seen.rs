@@ -1,11 +1,10 @@
 //! What is known of one client, for CLIENT LIST and CLIENT INFO.
 
-use super::client::Mode;
+use super::client::{Listens, Mode};
 use super::client_line::Seen;
 use super::slots::ClientKey;
 use super::socket::Socket;
 use super::turn::Worker;
-use crate::commands::Class;
 
 impl Worker {
     /// The fields of the master's own CLIENT INFO with neutral values; empty when it has not been asked.
@@ -16,12 +15,20 @@ impl Worker {
             .map_or("", |greeting| &greeting.client_fields)
     }
 
+    /// Whether the master is older than Redis 7.2, which brought CLIENT SETINFO, NO-TOUCH and these fields.
+    pub(super) fn is_old_master(&self) -> bool {
+        let fields = self.client_fields();
+        !fields.is_empty() && !fields.contains(" lib-name=")
+    }
+
     /// Remembers the command that a client sent last.
     pub(super) fn remember_command(&mut self, key: ClientKey, name: &[u8], second: Option<&[u8]>) {
-        if let Some(command) = self.topology.table.lookup(name, second)
-            && let Some(client) = self.clients.get_mut(key)
-        {
-            client.command.set(command.name.as_bytes());
+        if let Some(client) = self.clients.get_mut(key) {
+            // What no server knows leaves none behind (`processCommand` in Redis's server.c).
+            let command = self.topology.table.lookup(name, second);
+            client
+                .command
+                .set(command.map_or(b"", |command| command.name.as_bytes()));
         }
     }
 
@@ -31,26 +38,35 @@ impl Worker {
         let session = &client.session;
         let names = session.names.as_deref();
         let command = client.command.name();
-        // What opened a tunnel is the last command that is remembered of it.
-        let tunnel = matches!(client.mode, Mode::Tunnel(_))
-            .then(|| self.topology.table.lookup(command, None))
-            .flatten();
-        let pubsub = tunnel.is_some_and(|command| command.class == Class::Pubsub);
+        let listens = match &client.mode {
+            Mode::Tunnel(tunnel) => tunnel.listens,
+            _ => Listens::No,
+        };
         let (multi, watching) = match &client.mode {
             Mode::Leased(lease) => (lease.multi, lease.watching),
-            _ => (false, false),
+            Mode::Tunnel(tunnel) => (tunnel.multi, false),
+            Mode::Shared => (false, false),
         };
-        let is_tunnel = matches!(client.mode, Mode::Tunnel(_));
+        let own = client.lease().and_then(|link| self.links.get(link));
+        let upstream = own
+            .filter(|link| Some(link.node) == self.route.master)
+            .and_then(|link| link.upstream_id);
+        let redirect = match &client.mode {
+            Mode::Tunnel(tunnel) => tunnel.redirect.map(|(id, _)| id),
+            _ => None,
+        };
         let mut flags = String::new();
         // The order is that of `catClientInfoString` in Redis's networking.c.
         for (set, flag) in [
-            (is_tunnel && command == b"monitor", 'O'),
-            (pubsub, 'P'),
+            (listens == Listens::Monitor, 'O'),
+            (listens == Listens::Channels, 'P'),
             (multi, 'x'),
             (self.is_blocked(key), 'b'),
-            (is_tunnel && command == b"client|tracking", 't'),
+            (listens == Listens::Keys, 't'),
             (client.closing, 'c'),
             (matches!(client.socket, Socket::Unix(_)), 'U'),
+            (names.is_some_and(|names| names.no_evict), 'e'),
+            (names.is_some_and(|names| names.no_touch), 'T'),
         ] {
             if set {
                 flags.push(flag);
@@ -75,7 +91,7 @@ impl Worker {
             db: session.db,
             multi,
             watching,
-            pubsub,
+            pubsub: listens == Listens::Channels,
             input: client.input.len(),
             unread: client.unread(),
             command: command.to_vec(),
@@ -83,6 +99,11 @@ impl Worker {
             resp3: session.resp3,
             library: names.map_or_else(Vec::new, |names| names.library.clone()),
             version: names.map_or_else(Vec::new, |names| names.version.clone()),
+            redirects: names.is_some_and(|names| names.redirects),
+            upstream,
+            redirect,
+            has_tunnel: matches!(client.mode, Mode::Tunnel(_)),
+            told: None,
         })
     }
 }

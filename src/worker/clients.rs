@@ -25,17 +25,23 @@ const SPARE_CAPACITY: usize = 64 * 1024;
 /// CLIENT ID, unique over the process's life.
 pub(super) static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// The CLIENT ID of the next client. Given as clients are accepted, whichever worker gets them, so that the order of
+/// ids is that of the connections, as on one server.
+pub fn next_client_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Worker {
-    pub(super) fn accept_tcp(&mut self, stream: std::net::TcpStream) {
-        self.accept(Socket::Tcp(TcpStream::from_std(stream)));
+    pub(super) fn accept_tcp(&mut self, stream: std::net::TcpStream, id: u64) {
+        self.accept(Socket::Tcp(TcpStream::from_std(stream)), id);
     }
 
-    pub(super) fn accept_unix(&mut self, stream: std::os::unix::net::UnixStream) {
-        self.accept(Socket::Unix(UnixStream::from_std(stream)));
+    pub(super) fn accept_unix(&mut self, stream: std::os::unix::net::UnixStream, id: u64) {
+        self.accept(Socket::Unix(UnixStream::from_std(stream)), id);
     }
 
-    fn accept(&mut self, socket: Socket) {
-        let session = Session::new(NEXT_ID.fetch_add(1, Ordering::Relaxed), self.plain);
+    fn accept(&mut self, socket: Socket, id: u64) {
+        let session = Session::new(id, self.plain);
         let key = self.clients.insert(Client::new(socket, session, self.now));
         self.stats.accepted.add(1);
         self.stats.clients.set(self.clients.len() as u64);
@@ -159,6 +165,9 @@ impl Worker {
         let now = self.now;
         if let Some(client) = self.clients.get_mut(key) {
             client.expired &= !input.is_empty();
+            if client.stall == Stall::None && input.is_empty() {
+                client.node_since = None;
+            }
             client.began = match (&client.stall, input.is_empty()) {
                 (Stall::None, false) => Some(client.began.unwrap_or(now)),
                 _ => None,
@@ -218,6 +227,12 @@ impl Worker {
             .get(lease.link)
             .and_then(|link| link.pipeline.iter().find(|sent| !sent.kind.is_own()));
         first.is_some_and(|sent| sent.kind == Kind::Waits)
+    }
+
+    /// Whether the client has an own connection for good, of which only the server knows what it does.
+    pub(super) fn is_tunnelled(&self, key: ClientKey) -> bool {
+        let client = self.clients.get(key);
+        client.is_some_and(|client| matches!(client.mode, Mode::Tunnel(_)))
     }
 
     /// Whether a command of the client waits for a node.

@@ -1,6 +1,6 @@
 //! Puts requests on links: which lane, which node, which link.
 
-use super::client::{Lane, Mode, Stall};
+use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Kind, Sent};
 use super::requests::{Needed, Outcome, Segment};
@@ -44,7 +44,12 @@ impl Worker {
             }
             Lane::Reading => false,
         };
-        if client.lane == Lane::Master && segment.home.is_some_and(|home| Some(home) != self.route.master) {
+        if client.lane == Lane::Master
+            && segment
+                .home
+                .is_some_and(|home| Some(home) != self.lane_node(client))
+        {
+            // What is owed comes from another node: a former master, perhaps.
             self.stall(key, Stall::Owed);
             return false;
         }
@@ -72,14 +77,7 @@ impl Worker {
             },
             ref other => other.clone(),
         };
-        let retries = self.settings.reads.retries;
-        let kind = match (segment.to_master, &segment.scripts) {
-            (false, _) => Kind::Reads { retries },
-            (true, Needed::One(_)) => Kind::Script {
-                retries: SCRIPT_RETRIES,
-            },
-            (true, _) => Kind::Writes,
-        };
+        let kind = self.kind_of(segment);
         match &segment.scripts {
             Needed::None => {}
             Needed::One(sha) => self.load_in_front(key, link, std::slice::from_ref(sha)),
@@ -93,6 +91,7 @@ impl Worker {
             client.lane = if is_master { Lane::Master } else { Lane::Reading };
             client.master_link = is_master.then_some(link);
         }
+        client.learns |= matches!(edit, Edit::Teaches { .. });
         client.node_since = None;
         let silent = client.session.takes_silence();
         let requests = &data[segment.range.clone()];
@@ -113,6 +112,28 @@ impl Worker {
         }
         self.put(link, requests, sent);
         true
+    }
+
+    /// What a segment is, when it comes to asking again.
+    fn kind_of(&self, segment: &Segment) -> Kind {
+        let retries = self.settings.reads.retries;
+        match (segment.to_master, &segment.scripts) {
+            // A node that lacks the script is told it, however seldom reads are asked for again.
+            (false, Needed::One(_)) => Kind::Reads {
+                retries: retries.max(1),
+            },
+            (false, _) => Kind::Reads { retries },
+            (true, Needed::One(_)) => Kind::Script {
+                retries: SCRIPT_RETRIES,
+            },
+            (true, _) => Kind::Writes,
+        }
+    }
+
+    /// The node from which a client in the master's lane gets what it is owed.
+    fn lane_node(&self, client: &Client) -> Option<NodeId> {
+        let link = client.master_link.and_then(|link| self.links.get(link));
+        link.map(|link| link.node).or(self.route.master)
     }
 
     /// A node for a segment of reads. The first step of an iteration needs one that its cursor can name.

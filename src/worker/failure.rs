@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tracing::{debug, info, warn};
 
+use super::ask_again::length_of;
 use super::client::{Lane, Mode};
 use super::edit::Edit;
 use super::link::{Cause, Kind, Link, Parked, Sent, Use};
@@ -16,8 +17,7 @@ use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
-use crate::commands::Handling;
-use crate::resp::{Bounds, RequestScanner, Step, write};
+use crate::resp::write;
 use crate::stats::{Fault, Limit};
 use crate::topology::{NodeId, Role};
 
@@ -61,12 +61,12 @@ impl Worker {
                     self.go_on_after_load(sent.client, key, None);
                     continue;
                 }
-                (Kind::Gathered, Cause::Refused(error)) => {
-                    self.gathered(sent.client, Some(error));
+                (Kind::Gathered(number), Cause::Refused(error)) => {
+                    self.gathered(number, Some(error));
                     continue;
                 }
-                (Kind::Gathered, _) => {
-                    self.gathered(sent.client, None);
+                (Kind::Gathered(number), _) => {
+                    self.gathered(number, None);
                     continue;
                 }
                 _ => {}
@@ -181,7 +181,7 @@ impl Worker {
     }
 
     /// Every reply that a batch still owes is this error.
-    fn fail_batch(&mut self, sent: &Sent, error: &[u8]) {
+    pub(super) fn fail_batch(&mut self, sent: &Sent, error: &[u8]) {
         self.stats.errors[Fault::Upstream as usize].add(u64::from(sent.left));
         for _ in 0..sent.left {
             self.deliver(sent.client, sent.batch, error, 1);
@@ -278,87 +278,6 @@ impl Worker {
         same.or_else(|| self.shared_link(node, profile))
     }
 
-    /// Whether there is another node than this one for a read.
-    pub(super) fn can_ask_elsewhere(&self, node: NodeId) -> bool {
-        self.route.master.is_some_and(|master| master != node)
-    }
-
-    /// The first reply on a link is an error that says the read did not run: asks the master.
-    pub(super) fn ask_again(&mut self, key: LinkKey, error: &[u8]) {
-        let bounds = self.bounds;
-        let Some((link, (first, log))) = self.links.get(key).and_then(|link| Some((link, link.first()?)))
-        else {
-            return;
-        };
-        let (client, batch, kind, node) = (first.client, first.batch, first.kind, link.node);
-        let mut edit = first.edit.clone();
-        let skipped = length_of(log, first.done, bounds);
-        let request = &log[skipped..];
-        let len = match RequestScanner::default().scan(request, bounds) {
-            Ok(Step::Complete(found)) => {
-                // What a script does says nothing of the command that runs it.
-                let plain = self
-                    .entry(&found, request)
-                    .is_none_or(|command| command.handling == Handling::Forward);
-                if error.starts_with(b"-READONLY") && plain {
-                    let name = String::from_utf8_lossy(&request[found.name.clone()]).to_lowercase();
-                    self.stats.reclassified.add(1);
-                    self.hint(Hint::NotARead(name));
-                }
-                found.len
-            }
-            _ => request.len(),
-        };
-        let mut request = request[..len].to_vec();
-        if edit == Edit::ReadForm && refuses_form(error) {
-            // Once: what is refused then is the answer.
-            edit = Edit::None;
-            request = self.original_form(&request, bounds).unwrap_or(request);
-        }
-        let load = &mut self.load[node.index()];
-        *load = load.saturating_sub(1);
-        let cut = self
-            .clients
-            .get_mut(client)
-            .and_then(|client| client.owed.split(batch));
-        let rest = match cut {
-            Some((_, rest)) => rest,
-            // The client has gone; the rest of its batch is still to come.
-            None => (first_left(self.links.get(key)) > 1).then_some(batch),
-        };
-        if let Some(link) = self.links.get_mut(key) {
-            link.cut_first(skipped + len, rest);
-        }
-        let (Some((one, _)), Some(master)) = (cut, self.route.master) else {
-            return;
-        };
-        let retries = match kind {
-            Kind::Reads { retries } => retries.saturating_sub(1),
-            _ => 0,
-        };
-        self.stats.reads_retried.add(1);
-        let kind = Kind::Reads { retries };
-        let mut sent = Sent {
-            client,
-            batch: one,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind,
-            edit,
-            at: self.now,
-        };
-        let profile = self.clients.get(client).map(|client| client.session.profile);
-        match profile.and_then(|profile| self.shared_link(master, profile)) {
-            Some(link) => {
-                let request = self.readdressed(link, request, &mut sent.edit);
-                sent.bytes = request.len();
-                self.put(link, &request, sent);
-            }
-            None => self.fail_batch(&sent, error),
-        }
-    }
-
     /// Reads under way on nodes that the control plane has lost go elsewhere. Commands that may write are left
     /// alone: a master that is slow to answer a probe may be busy with just them.
     pub(super) fn leave_lost_nodes(&mut self) {
@@ -371,40 +290,18 @@ impl Worker {
             let deposed = link.usage == Use::Warm && self.route.master != Some(link.node);
             if deposed {
                 self.drop_link(key);
-            } else if lost
-                && !link.is_lease()
-                && link
-                    .pipeline
-                    .iter()
-                    .all(|sent| matches!(sent.kind, Kind::Reads { .. } | Kind::Own | Kind::Load))
-            {
+            } else if lost && !link.is_lease() && link.pipeline.iter().all(can_go_elsewhere) {
                 self.failed.push((key, Cause::Lost));
             }
         }
     }
 }
 
-/// Whether an error is about the read-only form and not about what was asked for: an ACL may permit the command
-/// and not its form.
-pub(super) fn refuses_form(error: &[u8]) -> bool {
-    error.starts_with(b"-NOPERM") || error.starts_with(b"-ERR unknown command")
-}
-
-fn first_left(link: Option<&Link>) -> u32 {
-    link.and_then(|link| link.pipeline.front())
-        .map_or(0, |first| first.left)
-}
-
-/// The length of the first so many requests.
-fn length_of(requests: &[u8], count: u32, bounds: Bounds) -> usize {
-    let mut at = 0;
-    for _ in 0..count {
-        match RequestScanner::default().scan(&requests[at..], bounds) {
-            Ok(Step::Complete(request)) => at += request.len,
-            _ => break,
-        }
-    }
-    at
+/// Whether a batch may leave a node that gives no sign of life. A script may be what keeps it busy, and would do the
+/// same to the next one.
+fn can_go_elsewhere(sent: &Sent) -> bool {
+    let is_script = matches!(sent.edit, Edit::Script | Edit::Teaches { .. });
+    matches!(sent.kind, Kind::Reads { .. } | Kind::Own | Kind::Load) && !is_script
 }
 
 /// What a client is told that waited for the link.

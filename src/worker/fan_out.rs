@@ -29,13 +29,14 @@ impl Worker {
         let wanted = client.session.wants(self.own_login.as_ref());
         let profile = self.profiles.intern(&Profile { db: 0, ..wanted });
         let nodes: Vec<_> = self.topology.nodes.iter().map(|node| node.id).collect();
+        let number = self.next_question();
         let mut asked = 0;
         for node in nodes {
             let Some(link) = self.errand_link(node, profile) else {
                 continue;
             };
             self.stats.node(node).commands[verdict.class.index()].add(1);
-            self.put_gathered(key, link, bytes);
+            self.put_gathered(key, link, number, bytes);
             asked += 1;
         }
         if asked == 0 {
@@ -43,7 +44,7 @@ impl Worker {
             return self.counted(verdict);
         }
         let until = self.now + self.settings.upstream.connect_timeout;
-        self.gathers.push(Gather::new(key, asked, Some(until)));
+        self.gathers.push(Gather::new(key, number, asked, Some(until)));
         self.hurried = true;
         self.stall(key, Stall::Answers)
     }
@@ -74,8 +75,9 @@ impl Worker {
             client.node_since = None;
         }
         self.stats.node(master).commands[verdict.class.index()].add(1);
-        self.put_gathered(key, link, bytes);
-        self.gathers.push(Gather::new(key, 1, None));
+        let number = self.next_question();
+        self.put_gathered(key, link, number, bytes);
+        self.gathers.push(Gather::new(key, number, 1, None));
         self.stall(key, Stall::Answers)
     }
 
@@ -98,23 +100,14 @@ impl Worker {
         }
     }
 
-    fn put_gathered(&mut self, key: ClientKey, link: LinkKey, requests: &[u8]) {
-        let sent = Sent {
-            client: key,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: requests.len(),
-            kind: Kind::Gathered,
-            edit: Edit::Whole,
-            at: self.now,
-        };
-        self.put(link, requests, sent);
+    fn put_gathered(&mut self, key: ClientKey, link: LinkKey, number: u32, request: &[u8]) {
+        let sent = Sent::own(key, request, Kind::Gathered(number), Edit::Whole, self.now);
+        self.put(link, request, sent);
     }
 
-    /// A node answered, or will not: `None`.
-    pub(super) fn gathered(&mut self, client: ClientKey, reply: Option<&[u8]>) {
-        if let Some(at) = self.gathers.iter().position(|gather| gather.client == client)
+    /// A node answered, or will not: `None`. What comes after the gathering has ended is for nobody.
+    pub(super) fn gathered(&mut self, number: u32, reply: Option<&[u8]>) {
+        if let Some(at) = self.gathers.iter().position(|gather| gather.number == number)
             && self.gathers[at].add(reply)
         {
             self.end_gathering(at);

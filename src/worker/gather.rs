@@ -8,6 +8,8 @@ use super::slots::ClientKey;
 #[derive(Debug)]
 pub(super) struct Gather {
     pub(super) client: ClientKey,
+    /// Names this gathering: an answer that comes late must not be taken for one to the client's next request.
+    pub(super) number: u32,
     /// Answers still to come.
     left: usize,
     best: Option<Vec<u8>>,
@@ -16,9 +18,10 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(client: ClientKey, left: usize, until: Option<Instant>) -> Self {
+    pub(super) fn new(client: ClientKey, number: u32, left: usize, until: Option<Instant>) -> Self {
         Gather {
             client,
+            number,
             left,
             best: None,
             until,
@@ -78,7 +81,7 @@ mod tests {
             (&[None, None, Some("-NOPERM no")], Some("-NOPERM no"), 3),
             (&[None, None, None], None, 3),
         ] {
-            let mut gather = Gather::new(client, replies.len(), None);
+            let mut gather = Gather::new(client, 1, replies.len(), None);
             let end = replies
                 .iter()
                 .position(|reply| gather.add(reply.map(str::as_bytes)));

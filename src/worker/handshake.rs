@@ -62,8 +62,13 @@ impl Worker {
         if !link.is_lease() {
             self.stats.node(link.node).links.add(1);
         }
+        let (owner, node) = (link.owner(), link.node);
         for client in std::mem::take(&mut link.waiters) {
             self.verdict(client, key, Ok(()));
+        }
+        if let Some(owner) = owner {
+            self.opened(node);
+            self.announce_target(owner);
         }
         self.soil_link(key);
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::client::Mode;
 use super::cursor::{self, Cursor};
-use super::edit::{Edit, Within};
+use super::edit::{Edit, Exec, Within};
 use super::link::Kind;
 use super::requests::{Outcome, Segment, Verdict};
 use super::slots::{ClientKey, LinkKey};
@@ -116,10 +116,7 @@ impl Worker {
         let edit = if places.is_empty() {
             Edit::None
         } else {
-            Edit::Exec {
-                places: places.into(),
-                tag,
-            }
+            Edit::Exec(Box::new(Exec::new(places, tag)))
         };
         let kind = if teaches { Kind::Exec } else { Kind::Writes };
         self.send_own_edited(key, link, kind, 1, bytes, edit);

@@ -3,6 +3,7 @@
 use super::client::{Lease, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Kind, Link, Phase, Sent, Use};
+use super::profile::ProfileId;
 use super::requests::{Outcome, Verdict};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
@@ -35,22 +36,26 @@ impl Worker {
             self.answer_error(key, texts::NO_LEASE);
             return Err(Outcome::Done);
         }
-        let Some(link) = self
-            .route
-            .master
-            .and_then(|master| self.lease_link(master, profile, key))
-        else {
+        let Some(link) = self.lease_to_master(key, profile) else {
             let told = self.without_node(key, 1, true);
             return Err(if told { Outcome::Done } else { Outcome::Stalled });
         };
         if let Some(client) = self.clients.get_mut(key) {
             client.node_since = None;
         }
-        self.leases += 1;
-        if let Some(found) = self.links.get(link) {
-            self.stats.node(found.node).leases.add(1);
-        }
         Ok(link)
+    }
+
+    /// An own connection to the master, if one is to be had now.
+    pub(super) fn lease_to_master(&mut self, key: ClientKey, profile: ProfileId) -> Option<LinkKey> {
+        if self.leases >= self.settings.upstream.max_leases {
+            return None;
+        }
+        let master = self.route.master?;
+        let link = self.lease_link(master, profile, key)?;
+        self.leases += 1;
+        self.stats.node(master).leases.add(1);
+        Some(link)
     }
 
     fn lease(&mut self, key: ClientKey, set: impl FnOnce(&mut Lease)) -> Result<LinkKey, Outcome> {
@@ -140,16 +145,7 @@ impl Worker {
         for command in commands {
             let mut request = Vec::new();
             write::request(&mut request, command.iter().copied());
-            let own = Sent {
-                client: key,
-                batch: 0,
-                left: 1,
-                done: 0,
-                bytes: request.len(),
-                kind: Kind::Own,
-                edit: Edit::None,
-                at: self.now,
-            };
+            let own = Sent::own(key, &request, Kind::Own, Edit::None, self.now);
             self.put(link, &request, own);
         }
     }

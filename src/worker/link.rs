@@ -50,8 +50,8 @@ pub(super) enum Kind {
     Permission,
     /// A script that the node is told: the ambassador's own.
     Load,
-    /// A client's command whose reply is merged with those of other nodes.
-    Gathered,
+    /// A client's command whose reply is merged with those of other nodes, in the gathering of that number.
+    Gathered(u32),
     /// Of the ambassador's own: the reply is looked at (`roll_call`).
     Asked(u32),
 }
@@ -61,7 +61,7 @@ impl Kind {
     pub(super) fn is_own(self) -> bool {
         matches!(
             self,
-            Kind::Own | Kind::Proof | Kind::Permission | Kind::Load | Kind::Gathered | Kind::Asked(_)
+            Kind::Own | Kind::Proof | Kind::Permission | Kind::Load | Kind::Gathered(_) | Kind::Asked(_)
         )
     }
 }
@@ -81,6 +81,23 @@ pub(super) struct Sent {
     /// What is done to its reply; only batches of one have anything done to it.
     pub(super) edit: Edit,
     pub(super) at: Instant,
+}
+
+impl Sent {
+    /// A request of the ambassador's own, or one whose reply no client is owed as it is. `Edit::Whole`: the reply
+    /// is looked at whole.
+    pub(super) fn own(client: ClientKey, request: &[u8], kind: Kind, edit: Edit, at: Instant) -> Self {
+        Sent {
+            client,
+            batch: 0,
+            left: 1,
+            done: 0,
+            bytes: request.len(),
+            kind,
+            edit,
+            at,
+        }
+    }
 }
 
 /// Why a link is dead.
@@ -322,14 +339,7 @@ impl Link {
         let Some(first) = self.pipeline.front_mut() else {
             return std::mem::take(&mut self.held);
         };
-        match first.edit.apply(&self.held, complete) {
-            Some(out) => {
-                first.edit = Edit::None;
-                self.held = Vec::new();
-                out
-            }
-            None => Vec::new(),
-        }
+        first.edit.apply(&mut self.held, complete)
     }
 
     /// The first batch in flight and the log from its first request on.

@@ -30,6 +30,10 @@ const REST_ALONE: Duration = Duration::from_secs(5);
 /// Shared links of one kind beyond `upstream.links_per_node`, made while the others rest.
 const EXTRA_LINKS: usize = 3;
 
+/// Own connections that one worker opens to a node at a time: beyond its listen backlog (Redis asks for 511) a server
+/// drops them, and the kernel tries again after a second only.
+const MOST_OPENING: usize = 64;
+
 impl Worker {
     /// A shared link of that profile to that node, made if there is none. `None`: not now.
     pub(super) fn shared_link(&mut self, node: NodeId, profile: ProfileId) -> Option<LinkKey> {
@@ -65,7 +69,24 @@ impl Worker {
                 return Some(key);
             }
         }
-        self.connect(node, profile, Use::Leased(owner))
+        if self.opening[node.index()] >= MOST_OPENING {
+            self.crowded = true;
+            self.hurried = true;
+            return None;
+        }
+        let key = self.connect(node, profile, Use::Leased(owner))?;
+        self.opening[node.index()] += 1;
+        Some(key)
+    }
+
+    /// An own connection is up, or will not be: a place for the next one is free.
+    pub(super) fn opened(&mut self, node: NodeId) {
+        let opening = &mut self.opening[node.index()];
+        *opening = opening.saturating_sub(1);
+        if self.crowded && *opening <= MOST_OPENING / 2 {
+            self.crowded = false;
+            self.wake_waiting();
+        }
     }
 
     /// A connection of that profile to that node for one command.
@@ -303,6 +324,9 @@ impl Worker {
             Use::Leased(_) => {
                 stats.leases.sub(1);
                 self.leases -= 1;
+                if link.phase != Phase::Up {
+                    self.opened(link.node);
+                }
                 &mut self.warm
             }
         };

@@ -14,10 +14,10 @@ use crate::topology::{NodeId, Topology};
 /// A message to a worker.
 #[derive(Debug)]
 pub enum Mail {
-    /// A client accepted over TCP; non-blocking already.
-    Tcp(std::net::TcpStream),
-    /// A client accepted over a Unix socket; non-blocking already.
-    Unix(std::os::unix::net::UnixStream),
+    /// A client accepted over TCP, non-blocking already, and its CLIENT ID.
+    Tcp(std::net::TcpStream, u64),
+    /// A client accepted over a Unix socket, non-blocking already, and its CLIENT ID.
+    Unix(std::os::unix::net::UnixStream, u64),
     /// The group changed.
     Topology(Arc<Topology>),
     /// The configuration changed.

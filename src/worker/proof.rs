@@ -220,16 +220,7 @@ impl Worker {
 
     /// Puts a request on a link, whose answer the client waits for as a [`Stall::Verdict`].
     fn put_asked(&mut self, key: ClientKey, link: LinkKey, kind: Kind, request: &[u8]) {
-        let sent = Sent {
-            client: key,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind,
-            edit: Edit::Whole,
-            at: self.now,
-        };
+        let sent = Sent::own(key, request, kind, Edit::Whole, self.now);
         self.put(link, request, sent);
         self.stall(key, Stall::Link(link));
     }

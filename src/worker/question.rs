@@ -56,6 +56,8 @@ pub(super) struct Ask {
 pub(super) enum Purpose {
     /// Whether a client's request is right.
     Judge(Roll),
+    /// What the master says of the clients' own connections.
+    Lines(Roll),
     /// To unblock a client; the outcome answers that question of that worker (`None`: this one).
     Unblock { question: u32, from: Option<usize> },
 }
@@ -68,6 +70,8 @@ pub(super) struct Roll {
     pub(super) batch: BatchId,
     /// `None`: an option that is not known here.
     pub(super) question: Option<Question>,
+    /// The master was asked about the clients' own connections.
+    pub(super) looked_up: bool,
     /// `CLIENT KILL addr:port`.
     pub(super) old_form: bool,
     /// Workers that have not answered.

@@ -7,6 +7,7 @@ use rand::RngExt;
 
 use super::client::{Mode, Stall, Tunnel};
 use super::clients::NEXT_ID;
+use super::link::Phase;
 use super::mend::{Mend, Refused};
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
@@ -35,7 +36,7 @@ impl Worker {
         second: Option<&[u8]>,
         bytes: &[u8],
     ) -> Identity {
-        if matches!(handling, Handling::Auth | Handling::Hello) && self.is_asked_for_id(key) {
+        if matches!(handling, Handling::Auth | Handling::Hello) && self.is_being_set_up(key) {
             // From 7.2 on Redis leaves out the reply to a refused login behind others that it has not sent yet.
             return self.seek(key);
         }
@@ -195,11 +196,11 @@ impl Worker {
         Identity::Instead(requests)
     }
 
-    /// Whether the reply to the ambassador's own CLIENT ID is still to come.
-    fn is_asked_for_id(&self, key: ClientKey) -> bool {
+    /// Whether the client's own connection is not set up yet: its id is still to come, or the reply to a name.
+    fn is_being_set_up(&self, key: ClientKey) -> bool {
         let link = self.clients.get(key).and_then(super::client::Client::lease);
         link.and_then(|link| self.links.get(link))
-            .is_some_and(|link| !link.pipeline.is_empty())
+            .is_some_and(|link| link.phase != Phase::Up || !link.pipeline.is_empty())
     }
 
     /// CLIENT TRACKING: puts the target's id on the master where the client wrote the target's own.
@@ -232,6 +233,7 @@ impl Worker {
         let mut numbers = Vec::new();
         for (_, id, upstream) in &found {
             if *upstream != NOBODY {
+                targets::aim(*id);
                 tunnel.redirect = Some((*id, *upstream));
             }
             numbers.push(upstream.to_string());
@@ -282,8 +284,9 @@ impl Worker {
             for key in self.clients.keys() {
                 let fits = self.clients.get(key).is_some_and(|client| {
                     let free = match &client.mode {
-                        Mode::Shared => self.leases < self.settings.upstream.max_leases,
-                        Mode::Leased(lease) => lease.is_over(),
+                        Mode::Shared => true,
+                        // In a transaction too: its id on the master is known.
+                        Mode::Leased(lease) => lease.upload.is_none(),
                         Mode::Tunnel(_) => false,
                     };
                     free && wanted.contains(&client.session.id)
@@ -291,36 +294,32 @@ impl Worker {
                         && client.stall == Stall::None
                         && !client.closing
                 });
-                if fits && self.route.master.is_some() {
-                    self.open_tunnel(key);
+                if fits {
+                    self.lend_tunnel(key);
                 }
             }
         }
         self.wake_seekers();
     }
 
-    fn wake_seekers(&mut self) {
+    /// Clients in tunnels that waited for something may look at it again.
+    pub(super) fn wake_seekers(&mut self) {
         for key in std::mem::take(&mut self.seekers) {
             self.unstall(key, Stall::None);
         }
     }
 
-    /// A reply to a command of the ambassador's own on a client's connection.
-    pub(super) fn own_answered(&mut self, key: ClientKey, reply: &[u8]) {
+    /// A client's tunnel has begun, or its connection is up: where its id on the master is known, others may
+    /// redirect to it.
+    pub(super) fn announce_target(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         let Mode::Tunnel(tunnel) = &mut client.mode else {
             return;
         };
-        // Of these only CLIENT ID is answered with a number.
-        let id = reply
-            .strip_prefix(b":")
-            .and_then(|line| line.strip_suffix(b"\r\n"));
-        let id = id.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        if let Some(id) = id {
-            tunnel.target = Some(Target::new(client.session.id, id));
-        }
+        let upstream = self.links.get(tunnel.link).and_then(|link| link.upstream_id);
+        tunnel.target = upstream.map(|upstream| Target::new(client.session.id, upstream));
         self.wake_seekers();
     }
 }

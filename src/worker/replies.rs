@@ -1,8 +1,8 @@
 //! What nodes sent: where replies end, and whose they are.
 
+use super::ask_again::refuses_form;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
-use super::failure::refuses_form;
 use super::learn::is_of_script;
 use super::link::{Cause, Kind, Sent, Use};
 use super::mailbox::Hint;
@@ -127,7 +127,7 @@ impl Worker {
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(ended);
         match sent.kind {
-            Kind::Own => return self.own_answered(sent.client, bytes),
+            Kind::Own => return self.wake_seekers(),
             Kind::Permission => {
                 let refused = bytes.starts_with(b"-NOPERM");
                 let verdict = if refused { Err(bytes.to_vec()) } else { Ok(()) };
@@ -140,11 +140,11 @@ impl Worker {
                 return self.verdict(sent.client, key, verdict);
             }
             Kind::Load => return self.loaded(key, sent.client, bytes),
-            Kind::Gathered => {
+            Kind::Gathered(number) => {
                 if self.links.get(key).is_some_and(|link| link.usage == Use::Errand) {
                     self.drop_link(key);
                 }
-                return self.gathered(sent.client, Some(bytes));
+                return self.gathered(number, Some(bytes));
             }
             Kind::Asked(number) => {
                 self.hear(number, bytes);
@@ -215,6 +215,7 @@ impl Worker {
         if client.owed.is_empty() {
             client.lane = Lane::Idle;
             client.pending = 0;
+            client.learns = false;
             let go_on = matches!(waits, Stall::Owed | Stall::Pipeline);
             if let Mode::Leased(lease) = &client.mode
                 && lease.is_over()

@@ -96,7 +96,8 @@ impl Worker {
     pub(super) fn process(&mut self, key: ClientKey, data: &[u8]) -> usize {
         let mut last = None;
         let dealt_with = self.process_each(key, data, &mut last);
-        if let Some((name, second)) = last {
+        // In a tunnel it has been remembered already.
+        if let Some((name, second)) = last.filter(|_| !self.is_tunnelled(key)) {
             self.remember_command(key, &data[name], second.map(|second| &data[second]));
         }
         dealt_with

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Stall;
-use super::client_filter::{Filter, number};
+use super::client_filter::Filter;
 use super::edit::Edit;
+use super::judged::{self, NOBODY};
 use super::link::{Kind, Sent};
+use super::look_up;
 use super::mailbox::Mail;
 use super::question::{Answer, Ask, Call, Purpose, Question, Roll};
 use super::requests::{Outcome, Verdict};
@@ -19,12 +21,6 @@ use super::texts;
 use super::turn::Worker;
 use crate::commands::ClientHandling;
 use crate::resp::{Arguments, write};
-
-/// No connection has this address; whoever matches must match every filter, so that with it nobody does.
-const NOBODY: &[u8] = b"redis-ambassador:nobody";
-
-/// No connection has this id.
-const NO_ID: &[u8] = b"9223372036854775807";
 
 /// A worker answers within a turn; one that takes this long has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -49,7 +45,7 @@ impl Worker {
         let (question, judged) = match of_client {
             ClientHandling::List => (
                 Filter::parse(&arguments, false).map(Question::List),
-                judged_list(&arguments),
+                judged::list(&arguments),
             ),
             ClientHandling::Kill if old_form => (
                 Some(Question::Kill(Filter::of_address(arguments[0]))),
@@ -57,9 +53,9 @@ impl Worker {
             ),
             ClientHandling::Kill if !arguments.is_empty() => (
                 Filter::parse(&arguments, true).map(Question::Kill),
-                judged_kill(&arguments),
+                judged::kill(&arguments),
             ),
-            ClientHandling::Unblock if !arguments.is_empty() => unblock(&arguments),
+            ClientHandling::Unblock if !arguments.is_empty() => judged::unblock(&arguments),
             _ => return Outcome::Plain,
         };
         let Some(profile) = self.clients.get(key).map(|client| client.session.profile) else {
@@ -85,6 +81,7 @@ impl Worker {
             client: key,
             batch: client.owed.expect(1, silent),
             question,
+            looked_up: false,
             old_form,
             left: 0,
             answer: Answer::default(),
@@ -96,13 +93,21 @@ impl Worker {
         self.counted(verdict)
     }
 
-    fn next_question(&mut self) -> u32 {
+    /// A number that no other question under way has.
+    pub(super) fn next_question(&mut self) -> u32 {
         self.questions = self.questions.wrapping_add(1);
         self.questions
     }
 
     /// Asks the master something of the ambassador's own; the reply comes to `heard`.
-    fn ask(&mut self, client: ClientKey, link: LinkKey, number: u32, purpose: Purpose, words: &[&[u8]]) {
+    pub(super) fn ask(
+        &mut self,
+        client: ClientKey,
+        link: LinkKey,
+        number: u32,
+        purpose: Purpose,
+        words: &[&[u8]],
+    ) {
         let mut request = Vec::new();
         write::request(&mut request, words.iter().copied());
         self.asks.push(Ask {
@@ -110,25 +115,21 @@ impl Worker {
             reply: Vec::new(),
             purpose,
         });
-        let sent = Sent {
-            client,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind: Kind::Asked(number),
-            edit: Edit::None,
-            at: self.now,
-        };
+        let sent = Sent::own(client, &request, Kind::Asked(number), Edit::None, self.now);
         self.put(link, &request, sent);
     }
 
     /// A part of a reply came to something that was asked.
     pub(super) fn hear(&mut self, number: u32, bytes: &[u8]) {
-        if let Some(ask) = self.asks.iter_mut().find(|ask| ask.number == number)
-            && (ask.reply.len() < LOOK || ask.reply.starts_with(b"-"))
-        {
-            ask.reply.extend_from_slice(bytes);
+        if let Some(ask) = self.asks.iter_mut().find(|ask| ask.number == number) {
+            let most = match ask.purpose {
+                Purpose::Lines(_) => look_up::MOST_BYTES,
+                _ if ask.reply.starts_with(b"-") => usize::MAX,
+                _ => LOOK,
+            };
+            if ask.reply.len() < most {
+                ask.reply.extend_from_slice(bytes);
+            }
         }
     }
 
@@ -141,6 +142,12 @@ impl Worker {
         match ask.purpose {
             Purpose::Judge(roll) if lost => self.answer_roll(&roll, &error(texts::NO_MASTER)),
             Purpose::Judge(roll) => self.judged(roll, &ask.reply),
+            Purpose::Lines(mut roll) => {
+                if !lost && ask.reply.len() < look_up::MOST_BYTES {
+                    look_up::tell(&mut roll.answer.seen, &ask.reply);
+                }
+                self.finish_roll(roll);
+            }
             Purpose::Unblock { question, from } => {
                 let answer = Answer {
                     number: question,
@@ -225,7 +232,7 @@ impl Worker {
         self.say(from, answer);
     }
 
-    /// Asks the master to unblock a client's own connection. False: no client with that id is blocked here.
+    /// Asks the master to unblock a client's own connection. False: no client with that id can be blocked here.
     fn unblock(&mut self, id: u64, error: bool, question: u32, from: Option<usize>) -> bool {
         let found = self
             .clients
@@ -236,7 +243,7 @@ impl Worker {
                     .get(*key)
                     .is_some_and(|client| client.session.id == id)
             })
-            .filter(|key| self.is_blocked(*key));
+            .filter(|key| self.is_blocked(*key) || self.is_tunnelled(*key));
         let lease = found
             .and_then(|key| self.clients.get(key)?.lease())
             .and_then(|lease| self.links.get(lease))
@@ -294,12 +301,22 @@ impl Worker {
 
     fn close_roll(&mut self, at: usize) {
         let mut roll = self.rolls.swap_remove(at);
+        let is_list = matches!(roll.question, Some(Question::List(_)));
+        if is_list && !std::mem::replace(&mut roll.looked_up, true) {
+            return self.look_up(roll);
+        }
+        self.finish_roll(roll);
+    }
+
+    /// Answers the client.
+    pub(super) fn finish_roll(&mut self, mut roll: Roll) {
         let mut reply = Vec::new();
         match &roll.question {
-            Some(Question::List(_)) => {
-                roll.answer.seen.sort_by_key(|seen| seen.id);
+            Some(Question::List(filter)) => {
+                // Valkey 8.1, which brought the field, lists each client once.
+                let as_asked = !self.client_fields().contains(" capa=");
                 let mut lines = Vec::new();
-                for seen in &roll.answer.seen {
+                for seen in filter.listed(&mut roll.answer.seen, as_asked) {
                     seen.line(self.client_fields(), &mut lines);
                     lines.push(b'\n');
                 }
@@ -326,73 +343,8 @@ impl Worker {
     }
 }
 
-/// CLIENT LIST without options is put as one that lists nobody.
-fn judged_list<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    let mut judged = vec![&b"CLIENT"[..], b"LIST"];
-    if arguments.is_empty() {
-        judged.extend([&b"ID"[..], NO_ID]);
-    }
-    judged.extend_from_slice(arguments);
-    judged
-}
-
-/// CLIENT KILL with the same options, where a local address that nobody has stands first and in the place of every
-/// other.
-fn judged_kill<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    let mut judged = vec![&b"CLIENT"[..], b"KILL", b"LADDR", NOBODY];
-    for argument in arguments {
-        // The word itself stays, so that `LADDR LADDR x` cannot shift what is meant by whom.
-        let is_value = judged
-            .last()
-            .is_some_and(|last| last.eq_ignore_ascii_case(b"laddr"));
-        judged.push(if is_value { NOBODY } else { argument });
-    }
-    judged
-}
-
-fn unblock<'a>(arguments: &[&'a [u8]]) -> (Option<Question>, Vec<&'a [u8]>) {
-    let id = number(arguments[0]);
-    let error = arguments
-        .get(1)
-        .is_some_and(|reason| reason.eq_ignore_ascii_case(b"error"));
-    let mut judged = vec![&b"CLIENT"[..], b"UNBLOCK"];
-    // What is no number the server refuses; a negative one is nobody's id.
-    let is_id = id.is_some_and(|id| i64::try_from(id).is_ok());
-    judged.push(if is_id { NO_ID } else { arguments[0] });
-    judged.extend_from_slice(&arguments[1..]);
-    let id = id.unwrap_or(0);
-    (Some(Question::Unblock { id, error }), judged)
-}
-
 fn error(text: &str) -> Vec<u8> {
     let mut reply = Vec::new();
     write::error(&mut reply, text);
     reply
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{NOBODY, judged_kill};
-
-    /// Whatever is said, each option LADDR that a server can see has a value that nobody has.
-    #[test]
-    fn what_the_master_judges_can_hit_nobody() {
-        for words in [
-            "LADDR 1.2.3.4:5 ID 3",
-            "laddr laddr x ID 3",
-            "ID 3",
-            "TYPE laddr 1.2.3.4:5",
-            "ID 1 LADDR",
-        ] {
-            let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
-            let judged = judged_kill(&words);
-            assert_eq!(judged.len(), words.len() + 4);
-            for pair in judged
-                .windows(2)
-                .filter(|pair| pair[0].eq_ignore_ascii_case(b"laddr"))
-            {
-                assert_eq!(pair[1], NOBODY);
-            }
-        }
-    }
 }

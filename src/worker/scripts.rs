@@ -46,12 +46,21 @@ impl Worker {
                 if verdict.class == Class::Script && writes_nothing(body) {
                     class = Class::Read;
                 }
+                if segment.edit == Edit::None {
+                    segment.edit = Edit::Script;
+                }
             }
+            Handling::FunctionRead => segment.edit = Edit::Script,
             Handling::EvalSha if request.argc > 1 => {
                 let sha = sha_of(&bytes[request.second.clone()]);
                 let known = sha.and_then(|sha| Some((sha, self.scripts.reads(&sha)?)));
                 let Some((sha, reads)) = known else {
-                    return Outcome::Plain;
+                    // What is under way may bring it.
+                    return if self.clients.get(key).is_some_and(|client| client.learns) {
+                        self.stall(key, Stall::Owed)
+                    } else {
+                        Outcome::Plain
+                    };
                 };
                 if verdict.class == Class::Script && reads {
                     class = Class::Read;
@@ -77,6 +86,54 @@ impl Worker {
         } else {
             Outcome::Stalled
         }
+    }
+
+    /// Whether the client logged in as a user.
+    fn has_login(&self, key: ClientKey) -> bool {
+        self.clients
+            .get(key)
+            .is_none_or(|client| client.session.login.is_some())
+    }
+
+    /// A request about scripts in a tunnel. True: the master has to be told the script first, and the client waits.
+    pub(super) fn script_in_tunnel(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        handling: Handling,
+        bytes: &[u8],
+    ) -> bool {
+        let second = Arguments::of(bytes).nth(1);
+        match (handling, second) {
+            (Handling::Eval, Some(body)) if !self.has_login(key) => self.scripts.learn(body),
+            (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
+                self.scripts.store.flush();
+                self.tell_others(key, bytes);
+            }
+            (Handling::EvalSha, Some(name)) => return self.tell_in_tunnel(key, link, name).is_some(),
+            _ => {}
+        }
+        false
+    }
+
+    /// Tells the master a script over a shared link, as a connection in a transaction would queue it.
+    fn tell_in_tunnel(&mut self, key: ClientKey, link: LinkKey, name: &[u8]) -> Option<()> {
+        let sha = sha_of(name)?;
+        self.scripts.reads(&sha)?;
+        let node = self.links.get(link)?.node;
+        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
+            return None;
+        };
+        // Once; if that was refused, the master's own answer decides.
+        if tunnel.told.replace(sha) == Some(sha) || self.scripts.is_on(&sha, node) {
+            return None;
+        }
+        let shared = self.shared_link(node, self.plain)?;
+        if !self.load(key, shared, &sha) {
+            return None;
+        }
+        self.stall(key, Stall::Script(sha, shared));
+        Some(())
     }
 
     /// SCRIPT LOAD: the master answers, and the others are told as well.
@@ -168,16 +225,7 @@ impl Worker {
     }
 
     fn put_script(&mut self, key: ClientKey, link: LinkKey, kind: Kind, request: &[u8]) {
-        let sent = Sent {
-            client: key,
-            batch: 0,
-            left: 1,
-            done: 0,
-            bytes: request.len(),
-            kind,
-            edit: Edit::Whole,
-            at: self.now,
-        };
+        let sent = Sent::own(key, request, kind, Edit::Whole, self.now);
         self.put(link, request, sent);
     }
 
@@ -273,11 +321,12 @@ impl Worker {
         if !again || first.left != 1 || first.done != 0 || first.edit != Edit::Script {
             return None;
         }
-        let sha = sha_of(Arguments::of(log).nth(1)?)?;
+        let request = &log[..first.bytes];
+        let sha = sha_of(Arguments::of(request).nth(1)?)?;
         let body = self.scripts.store.find(&sha)?;
         // A script can say this itself, and may have written before.
-        let says_it = memchr::memmem::find(&body, b"NOSCRIPT").is_some();
-        (!says_it).then_some(sha)
+        let says_it = |text: &[u8]| memchr::memmem::find(text, b"NOSCRIPT").is_some();
+        (!says_it(&body) && !says_it(request)).then_some(sha)
     }
 
     /// The first reply on a link says that the node lacks a known script: the script and the request go again.

@@ -30,7 +30,7 @@ pub(super) struct Session {
     pub(super) names: Option<Box<Names>>,
 }
 
-/// What a client says of itself.
+/// What a client says of itself and wants of its connection.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Names {
     /// CLIENT SETNAME.
@@ -39,15 +39,24 @@ pub(super) struct Names {
     pub(super) library: Vec<u8>,
     /// CLIENT SETINFO LIB-VER.
     pub(super) version: Vec<u8>,
+    /// CLIENT NO-EVICT.
+    pub(super) no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub(super) no_touch: bool,
+    /// CLIENT CAPA redirect (Valkey), which the ambassador does itself.
+    pub(super) redirects: bool,
 }
 
 impl Names {
     /// What tells them to a connection.
     pub(super) fn commands(&self) -> Vec<Vec<Vec<u8>>> {
-        let commands: [(&[&[u8]], &[u8]); 3] = [
+        let switch = |on: bool| if on { &b"ON"[..] } else { b"" };
+        let commands: [(&[&[u8]], &[u8]); 5] = [
             (&[b"CLIENT", b"SETNAME"], &self.name),
             (&[b"CLIENT", b"SETINFO", b"LIB-NAME"], &self.library),
             (&[b"CLIENT", b"SETINFO", b"LIB-VER"], &self.version),
+            (&[b"CLIENT", b"NO-EVICT"], switch(self.no_evict)),
+            (&[b"CLIENT", b"NO-TOUCH"], switch(self.no_touch)),
         ];
         let named = commands.into_iter().filter(|(_, value)| !value.is_empty());
         named
@@ -76,6 +85,19 @@ impl Session {
             resp3: self.resp3,
             login: self.login.as_ref().or(own).cloned(),
             ..Profile::default()
+        }
+    }
+
+    /// Puts it back to what it was when the client connected, as RESET does; `plain` are links for that. What library
+    /// the client uses stays known, and before Redis 7.2 (`is_old`) so did NO-EVICT (`clearClientConnectionState` in
+    /// networking.c).
+    pub(super) fn reset(&mut self, plain: ProfileId, is_old: bool) {
+        (self.db, self.resp3, self.login) = (0, false, None);
+        (self.profile, self.reply) = (plain, ReplyMode::On);
+        if let Some(names) = &mut self.names {
+            names.name.clear();
+            names.no_evict &= is_old;
+            names.no_touch = false;
         }
     }
 

@@ -6,7 +6,7 @@ use super::client::{Mode, Stall};
 use super::profile::Login;
 use super::proof::Needs;
 use super::requests::{Outcome, Verdict};
-use super::session::{ReplyMode, Session, is_name};
+use super::session::{Session, is_name};
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
@@ -69,6 +69,7 @@ impl Worker {
                 | Handling::ScriptLoad
                 | Handling::ScriptFlush
                 | Handling::ScriptKnown
+                | Handling::FunctionRead
                 | Handling::Kill,
             ) => self.script(key, verdict, request, bytes),
             _ => Outcome::Plain,
@@ -107,11 +108,9 @@ impl Worker {
 
     /// Puts a client back to what it was when it connected.
     pub(super) fn forget_session(&mut self, key: ClientKey) {
-        let plain = self.plain;
+        let (plain, is_old) = (self.plain, self.is_old_master());
         if let Some(client) = self.clients.get_mut(key) {
-            let session = &mut client.session;
-            (session.db, session.resp3, session.login, session.names) = (0, false, None, None);
-            (session.profile, session.reply) = (plain, ReplyMode::On);
+            client.session.reset(plain, is_old);
         }
     }
 

@@ -3,7 +3,7 @@
 //! The target may live on another worker. This is the one thing that workers share beside mail: a small map behind
 //! a lock, touched when a tunnel begins or ends and when somebody redirects, never on the path of other commands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const MOST_WANTED: usize = 1024;
 struct Targets {
     /// Upstream ids by client id.
     upstream: HashMap<u64, u64>,
+    /// Clients that somebody redirects to.
+    aimed: HashSet<u64>,
     /// Clients that need a connection of their own, until when.
     wanted: Vec<(u64, Instant)>,
     wakers: Vec<Weak<Waker>>,
@@ -54,11 +56,18 @@ impl Target {
         }
         Target { client }
     }
+
+    /// Whether somebody redirects to it, or once did.
+    pub(super) fn is_aimed(&self) -> bool {
+        targets().aimed.contains(&self.client)
+    }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        targets().upstream.remove(&self.client);
+        let mut targets = targets();
+        targets.upstream.remove(&self.client);
+        targets.aimed.remove(&self.client);
     }
 }
 
@@ -70,6 +79,14 @@ pub(super) fn enroll(waker: &Arc<Waker>) {
 /// The id that a client's own connection has on the master.
 pub(super) fn find(client: u64) -> Option<u64> {
     targets().upstream.get(&client).copied()
+}
+
+/// Somebody redirects to that client, whose connection has to last as long as the client: the master knows no other.
+pub(super) fn aim(client: u64) {
+    let mut targets = targets();
+    if targets.upstream.contains_key(&client) {
+        targets.aimed.insert(client);
+    }
 }
 
 /// Asks whichever worker has this client to give it a connection of its own.

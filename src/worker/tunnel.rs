@@ -4,7 +4,7 @@
 //! Both directions are passed on as they are, so that order and content are the server's own. Requests are
 //! still scanned, because some must not reach the server; replies are scanned only to see RESET's.
 
-use super::client::{Lane, Mode, Stall, Tunnel};
+use super::client::{Lane, Listens, Mode, Stall, Tunnel};
 use super::mend::{Mends, Reply};
 use super::owed::Owed;
 use super::redirect::Identity;
@@ -14,7 +14,7 @@ use super::slots::{ClientKey, LinkKey};
 use super::targets::Target;
 use super::texts;
 use super::turn::Worker;
-use crate::commands::{Class, Handling};
+use crate::commands::{Class, ClientHandling, Handling};
 use crate::resp::{ProtocolError, ReplyScanner, Request, Step, split_inline, write};
 
 /// Bytes that the server may be behind before the client is not read any more.
@@ -59,10 +59,31 @@ impl Worker {
             Some(Mode::Shared) => self.take_lease(key).map(|link| (link, false)),
             _ => return Outcome::Again,
         };
-        let (link, multi) = match taken {
-            Ok(taken) => taken,
+        match taken {
+            Ok((link, multi)) => self.tunnel_on(key, link, multi),
             Err(outcome) => return outcome,
+        }
+        Outcome::Again
+    }
+
+    /// Gives a client to whom nothing is owed a tunnel without its having asked for one, if one is to be had now.
+    pub(super) fn lend_tunnel(&mut self, key: ClientKey) {
+        let link = match self.clients.get(key) {
+            Some(client) => match &client.mode {
+                Mode::Leased(lease) => Some((lease.link, lease.multi)),
+                Mode::Shared => self
+                    .lease_to_master(key, client.session.profile)
+                    .map(|link| (link, false)),
+                Mode::Tunnel(_) => None,
+            },
+            None => None,
         };
+        if let Some((link, multi)) = link {
+            self.tunnel_on(key, link, multi);
+        }
+    }
+
+    fn tunnel_on(&mut self, key: ClientKey, link: LinkKey, multi: bool) {
         let names = self
             .clients
             .get(key)
@@ -73,10 +94,6 @@ impl Worker {
                 let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
                 self.put_own(key, link, &[&words]);
             }
-        }
-        if !multi {
-            // Inside a transaction it would become a part of that.
-            self.put_own(key, link, &[&[b"CLIENT", b"ID"]]);
         }
         let silence: Option<&[u8]> = match self.clients.get(key).map(|client| client.session.reply) {
             Some(ReplyMode::Off) => Some(b"OFF"),
@@ -89,14 +106,7 @@ impl Worker {
             write::request(&mut request, [&b"CLIENT"[..], b"REPLY", mode]);
             self.pass(link, &request);
         }
-        // In a transaction it cannot be asked, but the connection told its id when it was set up.
-        let upstream = self
-            .links
-            .get(link)
-            .filter(|_| multi)
-            .and_then(|link| link.upstream_id);
         if let Some(client) = self.clients.get_mut(key) {
-            let target = upstream.map(|upstream| Target::new(client.session.id, upstream));
             client.owed = Owed::default();
             client.lane = Lane::Idle;
             client.mode = Mode::Tunnel(Box::new(Tunnel {
@@ -104,17 +114,19 @@ impl Worker {
                 upload: None,
                 resetting: false,
                 opaque: false,
+                listens: Listens::No,
                 multi,
                 begun: 0,
                 unnamed: multi && client.session.names.is_some(),
                 reply: client.session.reply,
-                target,
+                target: None,
                 redirect: None,
                 seeking: None,
+                told: None,
                 mends: Mends::default(),
             }));
         }
-        Outcome::Again
+        self.announce_target(key);
     }
 
     /// Passes requests on. Returns how many bytes are dealt with.
@@ -228,6 +240,9 @@ impl Worker {
         let command = self.topology.table.lookup(passed.name, passed.second);
         let class = command.map_or(Class::Master, |command| command.class);
         let handling = command.map_or(Handling::Forward, |command| command.handling);
+        if self.script_in_tunnel(key, link, handling, bytes) {
+            return Next::Again;
+        }
         let instead = match self.identify(key, handling, passed.second, bytes) {
             Identity::AsItIs => None,
             Identity::Instead(request) => Some(request),
@@ -243,6 +258,7 @@ impl Worker {
             return Next::On;
         }
         self.pass(link, instead.as_deref().unwrap_or(bytes));
+        self.remember_in_tunnel(key, class, handling, passed);
         // With arguments RESET is an error, and the tunnel goes on.
         if handling != Handling::Reset || passed.argc != 1 {
             return Next::On;
@@ -252,6 +268,21 @@ impl Worker {
         }
         self.stall(key, Stall::Owed);
         Next::Later
+    }
+
+    /// What CLIENT LIST says of the client.
+    fn remember_in_tunnel(&mut self, key: ClientKey, class: Class, handling: Handling, passed: &Passed) {
+        self.remember_command(key, passed.name, passed.second);
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return;
+        };
+        let ends = passed.name.to_ascii_lowercase().ends_with(b"unsubscribe");
+        match (class, handling) {
+            (Class::Pubsub, _) if !ends => tunnel.listens = Listens::Channels,
+            (Class::Stream, _) => tunnel.listens = Listens::Monitor,
+            (_, Handling::Client(ClientHandling::Tracking)) => tunnel.listens = Listens::Keys,
+            _ => {}
+        }
     }
 
     fn pass(&mut self, link: LinkKey, bytes: &[u8]) {
@@ -275,7 +306,7 @@ impl Worker {
         }
         // Handed over up to `given`, looked at up to `at`.
         let (mut given, mut at) = (0, 0);
-        let mut reset = false;
+        let (mut reset, mut forgets) = (false, false);
         while at < data.len() && !reset && !tunnel.opaque {
             let start = at;
             let begins = link.scanner.at_start();
@@ -284,6 +315,12 @@ impl Worker {
                     at += scanned.taken;
                     let whole = tunnel.resetting && begins && scanned.complete;
                     reset = whole && &data[start..at] == b"+RESET\r\n";
+                    if reset && tunnel.target.as_ref().is_some_and(Target::is_aimed) {
+                        // Others redirect to this connection, which RESET does not change.
+                        (reset, forgets) = (false, true);
+                        (tunnel.resetting, tunnel.multi, tunnel.unnamed) = (false, false, false);
+                        (tunnel.listens, tunnel.reply, tunnel.redirect) = (Listens::No, ReplyMode::On, None);
+                    }
                     if whole && data[start..at].starts_with(b"-NOPERM") {
                         // The user may not: the tunnel goes on, and the client with it.
                         tunnel.resetting = false;
@@ -324,10 +361,11 @@ impl Worker {
         self.soil_client(owner);
         if reset {
             self.end_lease(owner);
+        }
+        if reset || forgets {
             self.forget_session(owner);
             self.unstall(owner, Stall::None);
-            return data.len();
         }
-        at
+        if reset { data.len() } else { at }
     }
 }

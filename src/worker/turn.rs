@@ -66,6 +66,10 @@ pub(super) struct Worker {
     pub(super) warm: Index,
     /// Own connections in use.
     pub(super) leases: usize,
+    /// Of them, those per node that are not up yet.
+    pub(super) opening: [usize; MAX_NODES],
+    /// A client waits because there were too many of those.
+    pub(super) crowded: bool,
     /// Replies to come per node.
     pub(super) load: [u32; MAX_NODES],
     /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
@@ -147,6 +151,8 @@ impl Worker {
             shared: Index::default(),
             warm: Index::default(),
             leases: 0,
+            opening: [0; MAX_NODES],
+            crowded: false,
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
             refused: HashMap::default(),
@@ -309,8 +315,8 @@ impl Worker {
     fn open_mail(&mut self) {
         loop {
             match self.inbox.mail.try_recv() {
-                Ok(Mail::Tcp(stream)) => self.accept_tcp(stream),
-                Ok(Mail::Unix(stream)) => self.accept_unix(stream),
+                Ok(Mail::Tcp(stream, id)) => self.accept_tcp(stream, id),
+                Ok(Mail::Unix(stream, id)) => self.accept_unix(stream, id),
                 Ok(Mail::Topology(topology)) => self.adopt(topology),
                 Ok(Mail::Settings(settings)) => self.configure(settings),
                 Ok(Mail::Peers { place, peers }) => (self.own_place, self.peers) = (place, peers),

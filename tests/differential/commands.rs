@@ -88,7 +88,11 @@ const GENERIC: &str = "
     COMMAND GETKEYS GET {k} | TIME | NOSUCH {k} {v} | GET | SET {s} | OBJECT NOSUCH {k}
     CONFIG GET maxmemory | CONFIG NOSUCH | ACL WHOAMI | ACL CAT nosuch | SORT {k} BY x* LIMIT 0 1 GET
     MEMORY USAGE {k} | LOLWUT VERSION x | PUBLISH news {v} | PUBSUB NUMSUB news | PUBSUB NUMPAT
-    SCRIPT EXISTS ffff | CLIENT ID | SHUTDOWN NOSUCH | FUNCTION LIST";
+    SCRIPT EXISTS ffff | CLIENT ID | SHUTDOWN NOSUCH | FUNCTION LIST | WAIT 0 0 | WAIT x 0 | WAIT 0
+    WAITAOF 0 0 0 | WAITAOF 1 0 0 | WAITAOF x 0 0 | INFO | INFO replication | INFO nosuch | INFO keyspace server
+    OBJECT FREQ {k} | OBJECT IDLETIME {k} | OBJECT ENCODING nokey | PUBSUB CHANNELS | PUBSUB SHARDCHANNELS
+    PUBSUB SHARDNUMSUB shard | SPUBLISH shard {v} | PUBSUB NOSUCH | LCS {s} {s} LEN | ACL USERS | ACL GETUSER narrow
+    ACL DRYRUN reader GET {s} | ACL DRYRUN reader SET {s} {v} | ACL DRYRUN nosuch GET {s} | ACL GETUSER nosuch";
 
 /// Every family of commands, a template in each.
 static FAMILIES: LazyLock<Vec<Vec<&str>>> = LazyLock::new(|| {

@@ -8,15 +8,20 @@
 mod support;
 
 mod allowed;
+mod clients;
 mod commands;
 mod compare;
+mod connection;
+mod follow;
 mod generator;
+mod listeners;
 mod program;
 mod random;
 mod relay;
 mod run;
 mod scan;
 mod shrink;
+mod users;
 mod wire;
 
 use std::fs;

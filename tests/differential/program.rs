@@ -6,6 +6,7 @@
 //! 2> SET a "b c" | GET a           a pipeline, sent in one write
 //! 1 raw "PING\r\n"                 bytes as they are
 //! 1 scan HSCAN h 0 COUNT 10        an iteration from cursor 0 to its end; what it found is compared as a set
+//! 1> CLIENT KILL ID @id2           what each side calls connection 2
 //! 1 await                          waits until no client is blocked: time-outs of blocking commands
 //! ```
 //!
@@ -61,6 +62,16 @@ impl Program {
             _ => 1,
         };
         self.steps.iter().map(count).sum()
+    }
+
+    /// Whether a command of it is so.
+    pub(crate) fn any(&self, is_so: impl Fn(&Words) -> bool) -> bool {
+        let commands = |step: &Step| match step {
+            Step::Send(_, commands) => commands.iter().any(&is_so),
+            Step::Scan(_, words) => is_so(words),
+            Step::Raw(..) | Step::Await(_) => false,
+        };
+        self.steps.iter().any(commands)
     }
 
     /// Reads the text that [`fmt::Display`] writes.

@@ -3,17 +3,18 @@
 //! How many replies a step has is the plain server's to say: what came there once it has nothing more to do is
 //! what has to come from the other side. So nothing here models subscriptions, CLIENT REPLY or blocking.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_ambassador::commands::{Class, Table};
 
-use crate::compare::same;
-use crate::program::{Program, Step, Words, line};
+use crate::connection::{Connection, Ids, is_monitored, with_ids};
+use crate::follow::Followers;
+use crate::program::{Program, Step, Words};
 use crate::scan::scan;
-use crate::wire::{PATIENCE, Wire, encode, show};
+use crate::users;
+use crate::wire::{PATIENCE, Wire, encode};
 
 /// What is a difference.
 #[derive(Debug, Clone)]
@@ -34,122 +35,92 @@ pub(crate) struct Pair {
     plain_port: u16,
     other_port: u16,
     plain: Wire,
-    /// The master first.
-    nodes: Vec<Wire>,
-}
-
-/// One client on both sides.
-struct Connection {
-    plain: Wire,
     other: Wire,
-    /// Commands whose replies have not come. Not kept for a step whose replies are not one for each command.
-    owed: VecDeque<Words>,
-    one_to_one: bool,
-    /// What is queued since MULTI.
-    queued: Vec<Words>,
+    master: Wire,
+    /// Replicas, to which nothing else is sent.
+    replicas: Vec<Wire>,
+    followers: Followers,
 }
 
-/// Users that programs may become, made once on every server: name, password and rules.
-const USERS: [(&str, &[&str]); 4] = [
-    (
-        "reader",
-        &[
-            "on",
-            ">readpass",
-            "~*",
-            "&*",
-            "+@read",
-            "+@connection",
-            "-@dangerous",
-        ],
-    ),
-    (
-        "narrow",
-        &[
-            "on",
-            ">narrowpass",
-            "~s*",
-            "~l*",
-            "resetchannels",
-            "&news*",
-            "+@all",
-            "-@dangerous",
-        ],
-    ),
-    ("nobody", &["on", ">nobodypass", "~*", "+@connection"]),
-    // May run nothing at all, what the ambassador answers itself included.
-    ("stranger", &["on", ">strangerpass", "~*"]),
-];
+/// A program that runs.
+struct Run {
+    connections: Vec<Connection>,
+    ids: Ids,
+    /// A connection may be told something that is no reply to what it sent.
+    crossing: bool,
+}
 
 impl Pair {
     /// `nodes` are those behind `other_port`, the master first.
     pub(crate) fn new(plain_port: u16, other_port: u16, nodes: &[u16]) -> Self {
+        let connect = |port: u16| Wire::connect(port).expect("a server takes a connection");
         let control = |port: u16| {
-            let mut wire = Wire::connect(port).expect("a server takes a connection");
-            for (name, rules) in USERS {
-                wire.ask(&[&["ACL", "SETUSER", name], rules].concat());
-            }
+            let mut wire = connect(port);
+            users::make(&mut wire);
             wire
         };
+        let (master, replicas) = nodes.split_first().expect("there is a master");
         Self {
             plain_port,
             other_port,
             plain: control(plain_port),
-            nodes: nodes.iter().map(|port| control(*port)).collect(),
+            other: connect(other_port),
+            master: control(*master),
+            replicas: replicas.iter().map(|port| control(*port)).collect(),
+            followers: Followers::new(replicas.iter().map(|port| connect(*port)).collect()),
         }
     }
 
     /// Runs a program on empty servers.
     pub(crate) fn run(&mut self, program: &Program) -> Result<(), Difference> {
         self.reset();
-        let mut connections: Vec<Connection> = (0..program.connections())
-            .map(|_| Connection {
-                plain: connect(self.plain_port, false),
-                other: connect(self.other_port, true),
-                owed: VecDeque::new(),
-                one_to_one: true,
-                queued: Vec::new(),
-            })
+        let connections = (0..program.connections())
+            .map(|_| Connection::open(self.plain_port, self.other_port))
             .collect();
-        let mut dirty = true;
+        let mut run = Run {
+            connections,
+            ids: Ids::default(),
+            crossing: program.any(crosses),
+        };
+        if program.any(is_about_clients) {
+            let id = |wire: &mut Wire| number(&wire.ask(&["CLIENT", "ID"]), b":");
+            let connections = &mut run.connections;
+            run.ids.plain = connections.iter_mut().map(|each| id(&mut each.plain)).collect();
+            run.ids.other = connections.iter_mut().map(|each| id(&mut each.other)).collect();
+        }
         for (index, step) in program.steps.iter().enumerate() {
-            self.step(&mut connections, step, &mut dirty)
+            self.step(&mut run, step)
                 .map_err(|text| Difference { step: index, text })?;
         }
         // A reply too many shows when the next one is awaited.
-        for number in 1..=connections.len() {
+        for number in 1..=run.connections.len() {
             let ping = Step::Send(number, vec![vec![b"PING".to_vec()]]);
-            self.step(&mut connections, &ping, &mut dirty)
-                .map_err(|text| Difference {
-                    step: program.steps.len(),
-                    text: format!("in the end, {text}"),
-                })?;
+            self.step(&mut run, &ping).map_err(|text| Difference {
+                step: program.steps.len(),
+                text: format!("in the end, {text}"),
+            })?;
         }
         Ok(())
     }
 
     fn reset(&mut self) {
-        let mut client = connect(self.other_port, true);
         // Not FUNCTION FLUSH: Redis 8.0 crashes on it once in some hundred times.
-        for command in [
-            &["FLUSHALL"][..],
+        let commands: &[&[&str]] = &[
+            &["FLUSHALL"],
             &["FUNCTION", "DELETE", "lib"],
             &["SCRIPT", "FLUSH"],
-        ] {
-            self.plain.ask(command);
-            client.ask(command);
-        }
-        for node in &mut self.nodes {
+            &["CONFIG", "SET", "notify-keyspace-events", ""],
+        ];
+        self.plain.ask_all(commands);
+        self.other.ask_all(commands);
+        for node in [&mut self.master].into_iter().chain(&mut self.replicas) {
             node.ask(&["SCRIPT", "FLUSH"]);
         }
+        self.followers.fall_behind();
         // The clients of the program before are gone, and are seen to be gone.
         let end = Instant::now() + PATIENCE;
-        let (plain, nodes) = (&mut self.plain, &mut self.nodes);
-        for wire in [plain, &mut nodes[0]] {
-            while blocked(wire) > 0
-                || wire.ask(&["PUBSUB", "CHANNELS"]) != b"*0\r\n"
-                || wire.ask(&["PUBSUB", "NUMPAT"]) != b":0\r\n"
-            {
+        for wire in [&mut self.plain, &mut self.master] {
+            while !is_left_alone(wire) {
                 assert!(
                     Instant::now() < end,
                     "clients of the program before are still there"
@@ -159,37 +130,40 @@ impl Pair {
         }
     }
 
-    fn step(&mut self, connections: &mut [Connection], step: &Step, dirty: &mut bool) -> Result<(), String> {
+    fn step(&mut self, run: &mut Run, step: &Step) -> Result<(), String> {
         let at = step.connection() - 1;
-        let connection = &mut connections[at];
+        let connection = &mut run.connections[at];
         if connection.plain.closed {
             return Ok(());
         }
-        let mut bytes = Vec::new();
+        let (mut bytes, mut bytes_of_other) = (Vec::new(), None);
         match step {
-            Step::Await(_) => return self.wait_unblocked(connections),
+            Step::Await(_) => return self.wait_unblocked(run),
             Step::Scan(_, words) => {
-                self.wait_in_sync(dirty);
+                self.followers.catch_up(&mut self.master);
                 return scan(&mut connection.plain, &mut connection.other, words);
             }
             Step::Raw(_, raw) => {
-                self.wait_in_sync(dirty);
-                *dirty = true;
+                self.followers.catch_up(&mut self.master);
                 connection.untrack();
                 bytes.extend_from_slice(raw);
             }
             Step::Send(_, commands) => {
-                let classes: Vec<Option<Class>> = commands.iter().map(class).collect();
-                if classes.contains(&Some(Class::Read)) {
-                    self.wait_in_sync(dirty);
+                if commands.iter().any(|words| class(words) == Some(Class::Read)) {
+                    self.followers.catch_up(&mut self.master);
                 }
-                let harmless = [Some(Class::Read), Some(Class::Any), Some(Class::Session)];
-                *dirty |= !classes.iter().all(|class| harmless.contains(class));
                 for words in commands {
-                    encode(&mut bytes, words);
+                    encode(&mut bytes, &with_ids(words, &run.ids.plain));
                     if makes_replies_uneven(words) {
                         connection.untrack();
                     }
+                }
+                if !run.ids.other.is_empty() {
+                    let mut mapped = Vec::new();
+                    for words in commands {
+                        encode(&mut mapped, &with_ids(words, &run.ids.other));
+                    }
+                    bytes_of_other = Some(mapped);
                 }
                 if connection.one_to_one {
                     connection.owed.extend(commands.iter().cloned());
@@ -197,53 +171,64 @@ impl Pair {
             }
         }
         connection.plain.send(&bytes);
-        connection.other.send(&bytes);
-        self.settle(connections, at, bytes.len())
+        connection.other.send(bytes_of_other.as_deref().unwrap_or(&bytes));
+        self.settle(run, at, bytes.len())?;
+        if !is_harmless(step) {
+            self.followers.fall_behind();
+        }
+        Ok(())
     }
 
     /// Reads what the step has brought on the plain side, and expects it on the other.
-    fn settle(&mut self, connections: &mut [Connection], sender: usize, size: usize) -> Result<(), String> {
+    fn settle(&mut self, run: &mut Run, sender: usize, size: usize) -> Result<(), String> {
+        let connections = &mut run.connections;
         let end = Instant::now() + PATIENCE;
         let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(); connections.len()];
-        let mut rounds = 2 + size / 8192;
-        let mut is_blocked;
-        loop {
+        let answered = answered(&mut connections[sender], &mut expected[sender], end);
+        let alone = !run.crossing
+            && connections
+                .iter()
+                .all(|one| one.owed.is_empty() || one.one_to_one);
+        let others_owe = |(index, one): (usize, &Connection)| index != sender && !one.owed.is_empty();
+        let others_owe = connections.iter().enumerate().any(others_owe);
+        let mut is_blocked = false;
+        if !answered || !alone || others_owe {
             // The server reads from sockets in rounds and writes at the end of each: once it has answered two
-            // requests sent later, it has answered this one, unless that is large, or blocks.
-            for _ in 0..rounds {
-                self.plain.ask(&["PING"]);
-            }
-            let mut whole = true;
-            for (connection, frames) in connections.iter_mut().zip(&mut expected) {
-                while connection.plain.pull() {}
-                while let Some(frame) = connection.plain.next_frame() {
-                    frames.push(frame);
+            // requests sent later, it has answered this one, unless that is large, or blocks. One is enough when
+            // it has answered: what that brought to others was written in the same round.
+            let mut rounds = if answered { 1 } else { 2 + size / 8192 };
+            loop {
+                for _ in 0..rounds {
+                    self.plain.ask(&["PING"]);
                 }
-                whole &= connection.plain.rest().is_empty();
+                let mut whole = true;
+                for (connection, frames) in connections.iter_mut().zip(&mut expected) {
+                    connection.plain.pull_now();
+                    take_frames(connection, frames);
+                    whole &= connection.plain.rest().is_empty();
+                }
+                let connection = &connections[sender];
+                let all = has_all(connection, &expected[sender]);
+                // FLUSHDB blocks its client for a moment too (Redis 8), which is no reason to go on without it.
+                is_blocked =
+                    !all && is_at_blocking(connection, &expected[sender]) && blocked(&mut self.plain) > 0;
+                if (whole && (all || is_blocked)) || Instant::now() > end {
+                    break;
+                }
+                rounds = 1;
             }
-            let connection = &connections[sender];
-            let all = !connection.one_to_one
-                || connection.plain.closed
-                || replies(&expected[sender]) >= connection.owed.len();
-            // FLUSHDB blocks its client for a moment too (Redis 8), which is no reason to go on without its reply.
-            let next = connection.owed.get(replies(&expected[sender]));
-            is_blocked = !all
-                && next.is_some_and(|words| class(words) == Some(Class::Blocking))
-                && blocked(&mut self.plain) > 0;
-            if (whole && (all || is_blocked)) || Instant::now() > end {
-                break;
-            }
-            rounds = 1;
         }
         for (index, (connection, frames)) in connections.iter_mut().zip(expected).enumerate() {
-            connection
-                .expect(frames)
-                .map_err(|text| format!("connection {}: {text}", index + 1))?;
+            if index == sender || !frames.is_empty() || connection.plain.closed || run.crossing {
+                connection
+                    .expect(frames, &run.ids)
+                    .map_err(|text| format!("connection {}: {text}", index + 1))?;
+            }
         }
         connections[sender].one_to_one = true;
         if is_blocked {
             // Asked again each time: a short time-out may end meanwhile, on one side first.
-            while blocked(&mut self.nodes[0]) != blocked(&mut self.plain) {
+            while blocked(&mut self.master) != blocked(&mut self.plain) {
                 if Instant::now() > end {
                     return Err("not as many clients are blocked as on a plain server".to_owned());
                 }
@@ -253,107 +238,92 @@ impl Pair {
         Ok(())
     }
 
-    fn wait_unblocked(&mut self, connections: &mut [Connection]) -> Result<(), String> {
+    fn wait_unblocked(&mut self, run: &mut Run) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
         // The master is asked too: a server that has nothing to do looks at its time-outs ten times a second only.
-        while blocked(&mut self.plain) + blocked(&mut self.nodes[0]) > 0 && Instant::now() < end {
+        while blocked(&mut self.plain) + blocked(&mut self.master) > 0 && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
-        self.settle(connections, 0, 0)
-    }
-
-    /// Waits until the replicas have applied what the master has written.
-    fn wait_in_sync(&mut self, dirty: &mut bool) {
-        if !std::mem::take(dirty) {
-            return;
-        }
-        let (master, replicas) = self.nodes.split_first_mut().expect("there is a master");
-        if replicas.is_empty() {
-            return;
-        }
-        let written = number(&master.ask(&["INFO", "replication"]), b"\r\nmaster_repl_offset:");
-        let end = Instant::now() + Duration::from_secs(20);
-        for replica in replicas {
-            while number(&replica.ask(&["INFO", "replication"]), b"\r\nslave_repl_offset:") < written {
-                assert!(Instant::now() < end, "a replica does not follow");
-                thread::yield_now();
-            }
-        }
+        let was = std::mem::replace(&mut run.crossing, true);
+        let settled = self.settle(run, 0, 0);
+        run.crossing = was;
+        settled
     }
 }
 
-impl Connection {
-    /// It is not known which command a reply of this step belongs to, so that the allow-list does not apply.
-    fn untrack(&mut self) {
-        self.one_to_one = false;
-        self.owed.clear();
+/// Waits for the replies to what a connection sent; false when that does not say that all has been said.
+fn answered(connection: &mut Connection, frames: &mut Vec<Vec<u8>>, end: Instant) -> bool {
+    if !connection.one_to_one {
+        return false;
     }
-
-    /// Reads what the plain side has said from the other side.
-    fn expect(&mut self, frames: Vec<Vec<u8>>) -> Result<(), String> {
-        for plain in frames {
-            let words = if plain[0] == b'>' {
-                None
-            } else {
-                self.owed.pop_front()
-            };
-            let shown = words.as_ref().map_or_else(|| "(some command)".to_owned(), line);
-            let Some(other) = self.other.wait_frame(PATIENCE) else {
-                return Err(format!(
-                    "{shown}\n  plain      {}\n  ambassador nothing{}, after {:?}",
-                    show(&plain),
-                    if self.other.closed { ", and closed" } else { "" },
-                    self.other.rest().escape_ascii().to_string(),
-                ));
-            };
-            if !same(words.as_ref(), &self.queued, &plain, &other) {
-                return Err(format!(
-                    "{shown}\n  plain      {}\n  ambassador {}",
-                    show(&plain),
-                    show(&other)
-                ));
-            }
-            self.follow_transaction(words, &plain);
+    loop {
+        take_frames(connection, frames);
+        if has_all(connection, frames) {
+            return connection.plain.rest().is_empty();
         }
-        if self.plain.closed {
-            let end = Instant::now() + PATIENCE;
-            while !self.other.closed && Instant::now() < end {
-                self.other.pull();
-            }
-            if !self.other.closed {
-                return Err("a plain server closes, the ambassador does not".to_owned());
-            }
+        if is_at_blocking(connection, frames) || Instant::now() > end {
+            return false;
         }
-        // The end of a blocking command may come on this side first.
-        if !self.owed.is_empty() {
-            return Ok(());
-        }
-        match self.other.next_frame() {
-            Some(more) => Err(format!("the ambassador says more: {}", show(&more))),
-            None => Ok(()),
-        }
-    }
-
-    fn follow_transaction(&mut self, words: Option<Words>, reply: &[u8]) {
-        let words = words.unwrap_or_default();
-        let name = words
-            .first()
-            .map(|name| name.to_ascii_lowercase())
-            .unwrap_or_default();
-        if reply == b"+QUEUED\r\n" {
-            self.queued.push(words);
-        } else if matches!(name.as_slice(), b"exec" | b"discard" | b"reset")
-            || name == b"multi" && reply == b"+OK\r\n"
-        {
-            self.queued.clear();
-        }
+        connection.plain.pull();
     }
 }
 
-fn connect(port: u16, waiting: bool) -> Wire {
-    let wire = Wire::connect(port).expect("both sides take connections");
-    wire.set_waiting(waiting);
-    wire
+fn take_frames(connection: &mut Connection, frames: &mut Vec<Vec<u8>>) {
+    while let Some(frame) = connection.plain.next_frame() {
+        frames.push(frame);
+    }
+}
+
+/// Whether as much has come as was asked for, as far as that can be told.
+fn has_all(connection: &Connection, frames: &[Vec<u8>]) -> bool {
+    !connection.one_to_one || connection.plain.closed || replies(frames) >= connection.owed.len()
+}
+
+/// Whether the next reply is one that may take its time.
+fn is_at_blocking(connection: &Connection, frames: &[Vec<u8>]) -> bool {
+    let next = connection.owed.get(replies(frames));
+    next.is_some_and(|words| class(words) == Some(Class::Blocking))
+}
+
+/// Whether a step changes nothing that a replica has to follow.
+fn is_harmless(step: &Step) -> bool {
+    let harmless = [Some(Class::Read), Some(Class::Any), Some(Class::Session)];
+    match step {
+        Step::Send(_, commands) => commands.iter().all(|words| harmless.contains(&class(words))),
+        Step::Scan(..) => true,
+        Step::Raw(..) | Step::Await(_) => false,
+    }
+}
+
+/// Whether a command brings something to a connection that did not ask for it now.
+fn crosses(words: &Words) -> bool {
+    match words[0].to_ascii_lowercase().as_slice() {
+        b"subscribe" | b"psubscribe" | b"ssubscribe" | b"monitor" => true,
+        b"client" => words.get(1).is_some_and(|second| {
+            [&b"tracking"[..], b"kill", b"unblock", b"reply"]
+                .contains(&second.to_ascii_lowercase().as_slice())
+        }),
+        _ => false,
+    }
+}
+
+fn is_about_clients(words: &Words) -> bool {
+    words.iter().any(|word| word.starts_with(b"@id")) || {
+        let second = words.get(1).map(|word| word.to_ascii_lowercase());
+        words[0].eq_ignore_ascii_case(b"client") && matches!(second.as_deref(), Some(b"info" | b"list"))
+    }
+}
+
+/// Whether nobody else is blocked there or subscribed to anything.
+fn is_left_alone(wire: &mut Wire) -> bool {
+    let replies = wire.ask_all(&[
+        &["INFO", "clients"],
+        &["PUBSUB", "CHANNELS"],
+        &["PUBSUB", "SHARDCHANNELS"],
+        &["PUBSUB", "NUMPAT"],
+    ]);
+    let none: [&[u8]; 3] = [b"*0\r\n", b"*0\r\n", b":0\r\n"];
+    number(&replies[0], BLOCKED) == 0 && replies[1..] == none
 }
 
 fn class(words: &Words) -> Option<Class> {
@@ -369,20 +339,23 @@ fn makes_replies_uneven(words: &Words) -> bool {
     match name.as_slice() {
         // Without a channel it is one error.
         b"subscribe" | b"psubscribe" | b"ssubscribe" => second.is_some(),
-        b"unsubscribe" | b"punsubscribe" | b"sunsubscribe" | b"monitor" => true,
+        b"unsubscribe" | b"punsubscribe" | b"sunsubscribe" => true,
         b"client" => second.as_deref() == Some(b"reply"),
         _ => false,
     }
 }
 
-/// Frames that are replies and not pushes.
+/// Frames that are replies, not pushes nor what MONITOR shows.
 fn replies(frames: &[Vec<u8>]) -> usize {
-    frames.iter().filter(|frame| frame[0] != b'>').count()
+    let is_reply = |frame: &&Vec<u8>| frame[0] != b'>' && !is_monitored(frame);
+    frames.iter().filter(is_reply).count()
 }
+
+const BLOCKED: &[u8] = b"\r\nblocked_clients:";
 
 /// How many clients a server holds blocked.
 fn blocked(wire: &mut Wire) -> u64 {
-    number(&wire.ask(&["INFO", "clients"]), b"\r\nblocked_clients:")
+    number(&wire.ask(&["INFO", "clients"]), BLOCKED)
 }
 
 fn number(text: &[u8], field: &[u8]) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::program::{Program, Step};
+use crate::program::{Program, Step, Words};
 use crate::run::{Difference, Pair};
 
 /// How long smaller programs are tried: one that shows a reply that does not come takes long.
@@ -85,7 +85,12 @@ fn without_commands(program: &Program, index: usize, from: usize, to: usize) -> 
 
 /// A write that turns replies off ends with one that turns them on: its last reply says that it has been done.
 fn is_atomic(step: &Step) -> bool {
-    matches!(step, Step::Send(_, commands) if commands.iter().any(|words| {
+    matches!(step, Step::Send(_, commands) if is_silencing(commands))
+}
+
+/// Whether one of the commands is CLIENT REPLY.
+pub(crate) fn is_silencing(commands: &[Words]) -> bool {
+    commands.iter().any(|words| {
         words.len() > 1 && words[0].eq_ignore_ascii_case(b"client") && words[1].eq_ignore_ascii_case(b"reply")
-    }))
+    })
 }

@@ -22,7 +22,7 @@ impl Wire {
     pub(crate) fn connect(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), PATIENCE)?;
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(Duration::from_millis(200)))?;
         stream.set_read_timeout(Some(Duration::from_millis(200)))?;
         Ok(Self {
             stream,
@@ -32,21 +32,15 @@ impl Wire {
         })
     }
 
-    /// Whether reads wait for bytes.
-    pub(crate) fn set_waiting(&self, waiting: bool) {
-        self.stream
-            .set_nonblocking(!waiting)
-            .expect("a socket can be told not to wait");
-    }
-
     /// Sends bytes; a connection that breaks under it is closed, not an error.
     pub(crate) fn send(&mut self, mut bytes: &[u8]) {
         let end = Instant::now() + PATIENCE;
         while !bytes.is_empty() && !self.closed {
             match self.stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
+                // The other side may want to be read first.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
-                    self.pull();
+                    self.pull_now();
                 }
                 // What the other side said before it closed is still to be read.
                 Err(_) => return,
@@ -54,7 +48,16 @@ impl Wire {
         }
     }
 
-    /// Takes what has come; false when nothing had.
+    /// Takes what has come, without waiting.
+    pub(crate) fn pull_now(&mut self) {
+        let told = self.stream.set_nonblocking(true);
+        told.expect("a socket can be told not to wait");
+        while self.pull() {}
+        let told = self.stream.set_nonblocking(false);
+        told.expect("a socket can be told to wait");
+    }
+
+    /// Takes what has come, and waits a moment where nothing has; false when nothing came.
     pub(crate) fn pull(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
@@ -101,12 +104,30 @@ impl Wire {
         }
     }
 
-    /// One command and its reply, on a connection that waits.
+    /// One command and its reply.
     pub(crate) fn ask(&mut self, words: &[&str]) -> Vec<u8> {
+        self.begin(words);
+        self.answer()
+    }
+
+    /// Commands in one write, and their replies.
+    pub(crate) fn ask_all(&mut self, commands: &[&[&str]]) -> Vec<Vec<u8>> {
+        for words in commands {
+            self.begin(words);
+        }
+        commands.iter().map(|_| self.answer()).collect()
+    }
+
+    /// A command whose reply is awaited later.
+    pub(crate) fn begin(&mut self, words: &[&str]) {
         let words: Words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let mut bytes = Vec::new();
         encode(&mut bytes, &words);
         self.send(&bytes);
+    }
+
+    /// The next reply.
+    pub(crate) fn answer(&mut self) -> Vec<u8> {
         self.wait_frame(PATIENCE)
             .expect("a server answers its control connection")
     }
@@ -125,7 +146,7 @@ pub(crate) fn encode(bytes: &mut Vec<u8>, words: &Words) {
 /// Where the reply that begins here ends; none while it is not whole. The replies are those of a server that
 /// this test started, so that a depth that overflows the stack does not come.
 pub(crate) fn frame_end(bytes: &[u8]) -> Option<usize> {
-    let line_end = bytes.windows(2).position(|pair| pair == b"\r\n")? + 2;
+    let line_end = memchr::memmem::find(bytes, b"\r\n")? + 2;
     let count = || {
         std::str::from_utf8(&bytes[1..line_end - 2])
             .ok()

@@ -46,6 +46,8 @@ def all_apps(root, cache):
         ("redis-py", (python, here / "redis-py" / "app.py"), plain, "_RESP"),
         ("redis-py+hiredis", (python, here / "redis-py" / "app.py"), hiredis, "Hiredis"),
         ("redis-py asyncio", (python, here / "redis-py" / "app_async.py"), plain, "_AsyncRESP"),
+        ("asyncio+hiredis", (python, here / "redis-py" / "app_async.py"), hiredis, "_AsyncHiredis"),
+        ("hiredis", (python, here / "redis-py" / "app_hiredis.py"), hiredis, "hiredis-py"),
         ("ioredis", (node, here / "node" / "ioredis.cjs"), javascript, "ioredis"),
         ("node-redis", (node, here / "node" / "node-redis.cjs"), javascript, "node-redis"),
         ("redis-rs", (rust,), {}, "redis-rs"),

@@ -9,9 +9,10 @@ LEAST_SHARE = 0.2
 # What keeps a group and its observers going; says nothing of where an application's commands run.
 UPKEEP = {"ping", "info", "role", "hello", "client", "config", "command", "replconf", "psync", "select", "auth", "script",
           "function", "module", "acl", "flushall", "quit"}
-# Commands of the applications that no replica may ever run: none of them is replicated under its own name.
+# Commands of the applications that no replica may ever run: none of them is replicated under its own name, or they are
+# reads of what is not replicated.
 ONLY_ON_MASTER = ("watch", "subscribe", "psubscribe", "blpop", "blmove", "eval", "evalsha", "xreadgroup", "getdel",
-                  "incrbyfloat")
+                  "incrbyfloat", "xautoclaim", "xpending", "xinfo|groups")
 # Commands of the applications that the replicas must have run, each of them somewhere.
 ON_REPLICAS = ("get", "mget", "strlen", "exists", "hgetall", "hmget", "lrange", "llen", "smembers", "zrange", "zscore",
                "ttl", "xlen", "scan")

@@ -1,5 +1,7 @@
 """An application on redis.asyncio, the other half of redis-py: twenty tasks over one pool, pipelines, pub/sub, locks.
 
+What services do with it all day long, a stream with its workers, a listener, a guarded job, is in async_work.py.
+
 Usage: app_async.py HOST:PORT PROTOCOL. Knows nothing of an ambassador. Prints a transcript (see transcript.py).
 """
 
@@ -8,9 +10,10 @@ import sys
 
 import redis
 import redis.asyncio
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import WatchError
 
-from transcript import digest, emit, finish, settle_async
+import async_work
+from transcript import digest, emit, finish, outcome_async, settle_async
 
 HOST, _, PORT = sys.argv[1].rpartition(":")
 PROTOCOL = int(sys.argv[2])
@@ -21,14 +24,6 @@ def connect(**options):
     return redis.asyncio.Redis(host=HOST, port=int(PORT), protocol=PROTOCOL, **options)
 
 
-async def outcome(awaitable):
-    """What awaiting gives, or the server's error as a value to print."""
-    try:
-        return await awaitable
-    except RedisError as error:
-        return error
-
-
 async def main():
     """Every step, one after the other, each on keys of its own."""
     client = connect()
@@ -36,6 +31,7 @@ async def main():
     for step in (basics, pipelines, optimistic, scripts, scan, publish_subscribe, blocking_pop, streams, databases,
                  binary_and_large, errors, pool, lock):
         await step(client)
+    await async_work.run(client, connect)
     await client.aclose()
 
 
@@ -170,9 +166,9 @@ async def binary_and_large(client):
 
 async def errors(client):
     await client.set("err:s", "text")
-    emit("errors.wrong_type", await outcome(client.lpush("err:s", "x")))
-    emit("errors.unknown", await outcome(client.execute_command("NOSUCH", "a", "b\r\nc")))
-    emit("errors.arity", await outcome(client.execute_command("GET")))
+    emit("errors.wrong_type", await outcome_async(lambda: client.lpush("err:s", "x")))
+    emit("errors.unknown", await outcome_async(lambda: client.execute_command("NOSUCH", "a", "b\r\nc")))
+    emit("errors.arity", await outcome_async(lambda: client.execute_command("GET")))
     emit("errors.then_ping", await client.ping())
 
 
