@@ -74,7 +74,7 @@ def time_to_live():
     settle("ttl.ever", lambda: cache.ttl("ever"), None)
     settle("ttl.missing", lambda: cache.ttl("none"), 0)
     emit("ttl.expire", cache.expire("ever", 50))
-    settle("ttl.expiring", lambda: 0 < cache.pttl("ever") <= 50_000, True)
+    settle("ttl.expiring", lambda: 0 < (cache.pttl("ever") or 0) <= 50_000, True)
     emit("ttl.persist", cache.persist("ever"))
     emit("ttl.touch", [cache.touch("short", 200), cache.touch("none")])
     settle("ttl.touched", lambda: 100 < cache.ttl("short") <= 200, True)

@@ -9,6 +9,8 @@ import time
 import urllib.error
 import urllib.request
 
+from .lag import Lag
+
 START_SECONDS = 20
 
 
@@ -19,11 +21,12 @@ class Failure(Exception):
 class Process:
     """A child in its own directory, with its output in a file that a failure can show."""
 
-    def __init__(self, name, command, directory):
+    def __init__(self, name, command, directory, environment=None):
         self.name, self.log = name, directory / "log"
         directory.mkdir(parents=True)
         with open(self.log, "wb") as log:
-            self.child = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.child = subprocess.Popen(command, cwd=directory, env={**os.environ, **(environment or {})},
+                                          stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_until(self, ready, what):
         """Polls until ready() is true; the child's end or the deadline is a failure that shows its output."""
@@ -99,16 +102,20 @@ class Node(Process):
 
 
 class Group:
-    """One master and two replicas in sync."""
+    """One master and two replicas in sync; with `lag`, in seconds, as far behind as that from then on."""
 
-    def __init__(self, label, binary, directory):
-        self.nodes = []
+    def __init__(self, label, binary, directory, lag=0.0):
+        self.nodes, self.lag = [], None
         try:
             self.master = self.add(Node(f"{label} master", binary, directory / "master"))
-            self.replicas = [self.add(Node(f"{label} replica {i}", binary, directory / f"replica-{i}", self.master))
+            self.lag = Lag(self.master) if lag else None
+            source = self.lag or self.master
+            self.replicas = [self.add(Node(f"{label} replica {i}", binary, directory / f"replica-{i}", source))
                              for i in (1, 2)]
             for replica in self.replicas:
                 replica.wait_until(lambda r=replica: r.info("replication")["master_link_status"] == "up", "in sync")
+            if self.lag:
+                self.lag.seconds = lag
         except BaseException:
             self.stop()
             raise
@@ -138,6 +145,8 @@ class Group:
 
     def stop(self):
         """Ends every node that was started."""
+        if self.lag:
+            self.lag.stop()
         for node in self.nodes:
             node.stop()
 
@@ -145,14 +154,14 @@ class Group:
 class Ambassador(Process):
     """The program under test in front of a group."""
 
-    def __init__(self, binary, group, directory):
+    def __init__(self, binary, group, directory, policy="replicas-first"):
         port, self.admin = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
         command = [str(binary), "--listen", self.address, "--admin", f"127.0.0.1:{self.admin}", "--master",
                    group.master.address]
         for replica in group.replicas:
             command += ["--replica", replica.address]
-        super().__init__("ambassador", command, directory)
+        super().__init__("ambassador", command, directory, {"REDIS_AMBASSADOR_READS_POLICY": policy})
         try:
             self.wait_until(self.ready, "ready")
         except BaseException:
