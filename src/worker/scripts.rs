@@ -113,7 +113,6 @@ impl Worker {
     ) -> bool {
         let second = Arguments::of(bytes).nth(1);
         match (handling, second) {
-            (Handling::Eval, Some(body)) if !self.has_login(key) => self.scripts.learn(body),
             (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
                 self.scripts.store.flush();
                 self.tell_others(key, bytes);
@@ -276,14 +275,19 @@ impl Worker {
         request: &Request,
         bytes: &[u8],
     ) -> Option<Outcome> {
+        // What is queued may be discarded, and what a user with rules of its own asks for may be refused.
+        let multi = matches!(&self.clients.get(key)?.mode, Mode::Leased(lease) if lease.multi);
+        let learns = !multi && !self.has_login(key);
         match verdict.handling {
-            Handling::Eval if request.argc > 1 => self.scripts.learn(&bytes[request.second.clone()]),
-            Handling::ScriptLoad if request.argc == 3 => {
+            Handling::Eval if learns && request.argc > 1 => {
+                self.scripts.learn(&bytes[request.second.clone()]);
+            }
+            Handling::ScriptLoad if learns && request.argc == 3 => {
                 if let Some(body) = Arguments::of(bytes).nth(2) {
                     self.scripts.learn(body);
                 }
             }
-            Handling::ScriptFlush if is_flush(request.argc, bytes) => self.scripts.store.flush(),
+            Handling::ScriptFlush if !multi && is_flush(request.argc, bytes) => self.scripts.store.flush(),
             Handling::EvalSha if request.argc > 1 => {
                 let sha = sha_of(&bytes[request.second.clone()])?;
                 self.scripts.reads(&sha)?;

@@ -1,10 +1,13 @@
 //! Random programs: what several clients of one server might do in turn.
 
+use redis_ambassador::commands::Class;
+
 use crate::clients;
 use crate::commands::{command, fill};
 use crate::listeners::{self, Listening};
 use crate::program::{Program, Step, Words};
 use crate::random::Random;
+use crate::run::{class, makes_replies_uneven};
 use crate::shrink::is_silencing;
 
 /// Scripts of each kind; the last ones fail.
@@ -64,7 +67,36 @@ pub(crate) fn program(seed: u64) -> Program {
     if random.chance(30) {
         steps.push(send(1, &["QUIT"]));
     }
+    let steps = merged(random, steps);
     without_races(Program { steps })
+}
+
+/// Puts neighbouring steps of one connection into one write now and then, whatever they are about.
+fn merged(random: &mut Random, steps: Vec<Step>) -> Vec<Step> {
+    // Behind other commands of one write a refused AUTH has no reply at all since Redis 7.2 (`addAuthErrReply` in acl.c
+    // takes theirs for its own); the ambassador always says what is wrong.
+    let is_login = |words: &Words| words.iter().any(|word| word == b"AUTH");
+    let may = |commands: &[Words]| {
+        !commands
+            .iter()
+            .any(|words| makes_replies_uneven(words) || class(words) == Some(Class::Blocking))
+    };
+    let mut merged: Vec<Step> = Vec::new();
+    for step in steps {
+        match (merged.last_mut(), step) {
+            (Some(Step::Send(before, commands)), Step::Send(number, more))
+                if *before == number
+                    && may(commands)
+                    && may(&more)
+                    && !more.iter().any(is_login)
+                    && random.chance(50) =>
+            {
+                commands.extend(more);
+            }
+            (_, step) => merged.push(step),
+        }
+    }
+    merged
 }
 
 /// Leaves out what is a matter of time, or of where a command runs.
@@ -160,6 +192,7 @@ fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec
                 "WAIT 0 0",
                 "RESET",
                 "EVAL",
+                "EVAL redis.call('PING') 0",
                 "HELLO 3",
                 "INFO server",
             ]))
@@ -231,20 +264,25 @@ fn scripts(random: &mut Random) -> Vec<Words> {
 /// A blocking command that another client's push, or its time-out, ends.
 fn blocking(random: &mut Random, number: usize, other: usize, steps: &mut Vec<Step>) {
     let (blocked, release) = random.pick(&[
-        ("BLPOP l1 l2 0.02", "RPUSH l1 {v} {v}"),
-        ("BRPOP l1 0.02", "LPUSH l1 {v}"),
-        ("BLMOVE l1 l2 LEFT RIGHT 0.02", "RPUSH l1 {v}"),
-        ("BLMPOP 0.02 1 l1 LEFT COUNT 2", "RPUSH l1 {v} {v} {v}"),
-        ("BZPOPMIN z1 z2 0.02", "ZADD z1 {d} {m}"),
-        ("BZMPOP 0.02 1 z1 MAX", "ZADD z1 {d} {m}"),
-        ("XREAD BLOCK 20 STREAMS x1 $", "XADD x1 500-{n} {f} {v}"),
-        ("BRPOPLPUSH l1 l3 0.02", "RPUSH l1 {v}"),
+        ("BLPOP l1 l2 0.005", "RPUSH l1 {v} {v}"),
+        ("BRPOP l1 0.005", "LPUSH l1 {v}"),
+        ("BLMOVE l1 l2 LEFT RIGHT 0.005", "RPUSH l1 {v}"),
+        ("BLMPOP 0.005 1 l1 LEFT COUNT 2", "RPUSH l1 {v} {v} {v}"),
+        ("BZPOPMIN z1 z2 0.005", "ZADD z1 {d} {m}"),
+        ("BZMPOP 0.005 1 z1 MAX", "ZADD z1 {d} {m}"),
+        ("XREAD BLOCK 5 STREAMS x1 $", "XADD x1 500-{n} {f} {v}"),
+        ("BRPOPLPUSH l1 l3 0.005", "RPUSH l1 {v}"),
+        ("BZPOPMAX z2 z1 0.005", "ZADD z1 {d} {m} {d} {m}"),
+        (
+            "XREADGROUP GROUP group one BLOCK 5 STREAMS x1 >",
+            "XADD x1 500-{n} {f} {v}",
+        ),
     ]);
     // With a release the time is long enough not to run out first; it comes from a client that does nothing else, so
     // that nothing keeps it from being one.
     let released = random.chance(60);
     let blocked = if released {
-        blocked.replace("0.02", "3").replace("BLOCK 20", "BLOCK 3000")
+        blocked.replace("0.005", "3").replace("BLOCK 5 ", "BLOCK 3000 ")
     } else {
         blocked.to_owned()
     };
