@@ -17,6 +17,7 @@ mod follow;
 mod generator;
 mod listeners;
 mod program;
+mod races;
 mod random;
 mod relay;
 mod run;
