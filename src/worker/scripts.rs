@@ -36,15 +36,13 @@ impl Worker {
     ) -> Outcome {
         let mut segment = Segment::default();
         let mut class = verdict.class;
-        let mut waits = false;
         match verdict.handling {
             Handling::Eval if request.argc > 1 => {
                 let body = &bytes[request.second.clone()];
                 if self.has_login(key) && !self.scripts.is_told(body) {
                     // Of a user with rules of its own it is not known yet whether it may run this at all: the reply
-                    // says so, and what follows may need it.
+                    // says so.
                     segment.edit = Edit::Lesson;
-                    waits = true;
                 } else {
                     self.scripts.learn(body);
                 }
@@ -80,14 +78,15 @@ impl Worker {
         if !self.dispatch(key, &segment, bytes) {
             return Outcome::Stalled;
         }
-        if waits {
+        if segment.edit == Edit::Lesson && class == Class::Read {
+            // What follows may need the script on another node. Behind one that runs on the master all goes there too.
             self.stall(key, Stall::Owed);
         }
         Outcome::Done
     }
 
     /// Whether the client logged in as a user.
-    fn has_login(&self, key: ClientKey) -> bool {
+    pub(super) fn has_login(&self, key: ClientKey) -> bool {
         self.clients
             .get(key)
             .is_none_or(|client| client.session.login.is_some())
@@ -101,46 +100,6 @@ impl Worker {
         if let Some(body) = Arguments::of(log).nth(1) {
             self.scripts.learn(body);
         }
-    }
-
-    /// A request about scripts in a tunnel. True: the master has to be told the script first, and the client waits.
-    pub(super) fn script_in_tunnel(
-        &mut self,
-        key: ClientKey,
-        link: LinkKey,
-        handling: Handling,
-        bytes: &[u8],
-    ) -> bool {
-        let second = Arguments::of(bytes).nth(1);
-        match (handling, second) {
-            (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
-                self.scripts.store.flush();
-                self.tell_others(key, bytes);
-            }
-            (Handling::EvalSha, Some(name)) => return self.tell_in_tunnel(key, link, name).is_some(),
-            _ => {}
-        }
-        false
-    }
-
-    /// Tells the master a script over a shared link, as a connection in a transaction would queue it.
-    fn tell_in_tunnel(&mut self, key: ClientKey, link: LinkKey, name: &[u8]) -> Option<()> {
-        let sha = sha_of(name)?;
-        self.scripts.reads(&sha)?;
-        let node = self.links.get(link)?.node;
-        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
-            return None;
-        };
-        // Once; if that was refused, the master's own answer decides.
-        if tunnel.told.replace(sha) == Some(sha) || self.scripts.is_on(&sha, node) {
-            return None;
-        }
-        let shared = self.shared_link(node, self.plain)?;
-        if !self.load(key, shared, &sha) {
-            return None;
-        }
-        self.stall(key, Stall::Script(sha, shared));
-        Some(())
     }
 
     /// SCRIPT LOAD: the master answers, and the others are told as well.
@@ -209,7 +168,7 @@ impl Worker {
     }
 
     /// Puts a script on a link. False: its body is not known.
-    fn load(&mut self, key: ClientKey, link: LinkKey, sha: &Sha) -> bool {
+    pub(super) fn load(&mut self, key: ClientKey, link: LinkKey, sha: &Sha) -> bool {
         let Some(body) = self.scripts.store.find(sha) else {
             return false;
         };
@@ -379,7 +338,7 @@ impl Worker {
 }
 
 /// Whether the arguments of a SCRIPT FLUSH are right (`scriptCommand` in Redis's script.c).
-fn is_flush(argc: usize, bytes: &[u8]) -> bool {
+pub(super) fn is_flush(argc: usize, bytes: &[u8]) -> bool {
     let mode = Arguments::of(bytes).nth(2);
     argc == 2
         || argc == 3

@@ -105,7 +105,7 @@ impl Worker {
                 target: upstream.map(|upstream| Target::new(client.session.id, upstream)),
                 redirect: None,
                 seeking: None,
-                told: None,
+                told: false,
                 mends: Mends::default(),
             }));
         }

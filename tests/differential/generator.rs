@@ -108,7 +108,8 @@ fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec
                 "WATCH a",
                 "SUBSCRIBE",
                 "GET",
-                "CLIENT SETNAME inner",
+                // Not CLIENT SETNAME: see open/.
+                "CLIENT SETINFO LIB-VER 2",
                 "CLIENT GETNAME",
                 "SELECT 1",
                 "BLPOP l1 0",
