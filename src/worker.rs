@@ -50,6 +50,7 @@ mod sweep;
 mod targets;
 mod texts;
 mod tunnel;
+mod tunnel_scripts;
 mod turn;
 
 use std::io;

@@ -132,8 +132,8 @@ pub(super) struct Tunnel {
     pub(super) redirect: Option<(u64, u64)>,
     /// Until when the client waits for the target of a redirection.
     pub(super) seeking: Option<Instant>,
-    /// The script that the master was told last for a command here.
-    pub(super) told: Option<Sha>,
+    /// The master was told the scripts of the request that is read next.
+    pub(super) told: bool,
     /// Replies that speak of ids.
     pub(super) mends: Mends,
 }

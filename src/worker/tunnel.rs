@@ -122,7 +122,7 @@ impl Worker {
                 target: None,
                 redirect: None,
                 seeking: None,
-                told: None,
+                told: false,
                 mends: Mends::default(),
             }));
         }
