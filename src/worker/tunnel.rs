@@ -259,6 +259,9 @@ impl Worker {
         }
         self.pass(link, instead.as_deref().unwrap_or(bytes));
         self.remember_in_tunnel(key, class, handling, passed);
+        if handling == Handling::Client(ClientHandling::SetInfo) {
+            self.remember_library(key, bytes);
+        }
         // With arguments RESET is an error, and the tunnel goes on.
         if handling != Handling::Reset || passed.argc != 1 {
             return Next::On;

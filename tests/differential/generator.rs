@@ -108,8 +108,7 @@ fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec
                 "WATCH a",
                 "SUBSCRIBE",
                 "GET",
-                // Not CLIENT SETNAME: see open/.
-                "CLIENT SETINFO LIB-VER 2",
+                // Not CLIENT SETNAME and SETINFO: see open/.
                 "CLIENT GETNAME",
                 "SELECT 1",
                 "BLPOP l1 0",

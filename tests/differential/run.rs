@@ -225,6 +225,10 @@ impl Pair {
                     .map_err(|text| format!("connection {}: {text}", index + 1))?;
             }
         }
+        if Instant::now() > end {
+            // A server may owe a reply for good (see `races`), which is not waited for with every step from here on.
+            connections[sender].untrack();
+        }
         connections[sender].one_to_one = true;
         if is_blocked {
             // Asked again each time: a short time-out may end meanwhile, on one side first.
