@@ -47,6 +47,16 @@ pub(crate) fn without(mut program: Program) -> Program {
         // It refreshes the cached count where it runs, which is a write there, and only there, to those who watch.
         replace(&mut program, |words| words[0].eq_ignore_ascii_case(b"pfcount"));
     }
+    if has(&program, &[b"LIST"]) {
+        // The last command of a client that is blocked is here the last one that it sent.
+        for step in &mut program.steps {
+            if let Step::Send(_, commands) = step
+                && class(&commands[0]) == Some(Class::Blocking)
+            {
+                commands.truncate(1);
+            }
+        }
+    }
     if has(&program, &[b"REDIRECT"]) {
         // The target gets an own connection to the master, and what CLIENT says there is about that: the README says so.
         let is_about_clients = |words: &Words| {
