@@ -124,6 +124,8 @@ pub(super) struct Tunnel {
     pub(super) begun: u32,
     /// The connection does not know the client's names yet: inside a transaction it cannot be told.
     pub(super) unnamed: bool,
+    /// The last request was CLIENT CACHING.
+    pub(super) caching: bool,
     /// CLIENT REPLY, which the server keeps to itself here.
     pub(super) reply: ReplyMode,
     /// The connection's id on the master, once that is known.

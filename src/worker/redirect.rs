@@ -52,7 +52,10 @@ impl Worker {
         };
         let begins = note_transaction(tunnel, handling, bytes);
         let link = tunnel.link;
-        let silent = tunnel.reply != ReplyMode::On;
+        // CLIENT CACHING is about the very next command, which a mark must not be.
+        let caching = handling == Handling::Client(ClientHandling::Caching);
+        let unmarked = std::mem::replace(&mut tunnel.caching, caching);
+        let silent = tunnel.reply != ReplyMode::On || unmarked;
         if tunnel.reply == ReplyMode::Skip {
             tunnel.reply = ReplyMode::On;
         }

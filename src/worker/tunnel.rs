@@ -118,6 +118,7 @@ impl Worker {
                 multi,
                 begun: 0,
                 unnamed: multi && client.session.names.is_some(),
+                caching: false,
                 reply: client.session.reply,
                 target: None,
                 redirect: None,

@@ -223,7 +223,7 @@ fn servers_that_differ_in_one_setting_are_told_apart_by_a_small_program() {
     let other = Server::start(Flavor::Redis7, &["--hash-max-listpack-entries", "2"]);
     let mut pair = Pair::new(plain.port(), other.port(), &[other.port()]);
 
-    let (small, difference) = first_difference(&mut pair, 300).expect("the encoding of a hash differs");
+    let (small, difference) = first_difference(&mut pair, 3_000).expect("the encoding of a hash differs");
 
     assert!(small.commands() <= 4, "{small}\n{difference}");
     assert!(

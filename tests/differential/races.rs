@@ -57,6 +57,11 @@ pub(crate) fn without(mut program: Program) -> Program {
             }
         }
     }
+    if has(&program, &[b"COPY", b"RENAME", b"RENAMENX", b"RESTORE"]) {
+        // Under another name a set is sorted in the order of its hash table.
+        replace(&mut program, |words| words.iter().any(|word| word == b"nosort"));
+    }
+    not_about_others_from_a_tunnel(&mut program);
     if has(&program, &[b"REDIRECT"]) {
         // The target gets an own connection to the master, and what CLIENT says there is about that: the README says so.
         let is_about_clients = |words: &Words| {
@@ -82,6 +87,30 @@ pub(crate) fn without(mut program: Program) -> Program {
         program.steps = program.steps.into_iter().flat_map(single).collect();
     }
     program
+}
+
+/// Who listens, or said that it listens no more, has an own connection for good, and from there CLIENT KILL and UNBLOCK
+/// are refused: the README says so.
+fn not_about_others_from_a_tunnel(program: &mut Program) {
+    let mut tunnels = Vec::new();
+    for step in &mut program.steps {
+        let Step::Send(number, commands) = step else {
+            continue;
+        };
+        for words in commands {
+            let name = words[0].to_ascii_lowercase();
+            let second = words.get(1).map(|word| word.to_ascii_lowercase());
+            let tracks = name == b"client" && second.as_deref() == Some(b"tracking");
+            if name.ends_with(b"subscribe") || name == b"monitor" || tracks {
+                tunnels.push(*number);
+            } else if tunnels.contains(number)
+                && name == b"client"
+                && matches!(second.as_deref(), Some(b"kill" | b"unblock"))
+            {
+                *words = vec![b"PING".to_vec()];
+            }
+        }
+    }
 }
 
 /// Puts PING in the place of commands.
