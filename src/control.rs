@@ -24,6 +24,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -92,6 +93,7 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
         sentinels: HashMap::new(),
         tasks: JoinSet::new(),
         heard_sender,
+        held_until: Instant::now(),
     };
     let mut task = JoinSet::new();
     task.spawn(plane.run(heard, hints));
@@ -114,6 +116,8 @@ struct Plane {
     sentinels: HashMap<Sentinel, Asked>,
     tasks: JoinSet<()>,
     heard_sender: mpsc::Sender<Heard>,
+    /// Until when the master may hold all commands.
+    held_until: Instant,
 }
 
 /// What the tasks of the control plane hear.
@@ -143,28 +147,7 @@ impl Plane {
         loop {
             tokio::select! {
                 heard = heard.recv() => match heard {
-                    Some(Heard::Node(target, word)) if self.probes.contains_key(&target) => {
-                        if matches!(word, Word::Failed(_)) {
-                            // It may have moved.
-                            self.poke_name_of(target.id);
-                        }
-                        self.group.hear(target.id, word, began.elapsed());
-                    }
-                    // Of a place where that node was once.
-                    Some(Heard::Node(..)) => {}
-                    Some(Heard::Name(host, addresses)) => {
-                        self.group.resolved(&host, addresses, began.elapsed());
-                    }
-                    Some(Heard::Sentinel(index, told)) => {
-                        if self.group.told(index, told, began.elapsed()) {
-                            // What the nodes themselves say decides.
-                            self.poke_all();
-                        }
-                    }
-                    Some(Heard::Failover(index, begins)) => {
-                        self.group.failover(index, begins, began.elapsed());
-                        self.poke_all();
-                    }
+                    Some(heard) => self.take_in(heard, began.elapsed()),
                     // Cannot be while `heard_sender` is held.
                     None => return,
                 },
@@ -178,8 +161,44 @@ impl Plane {
         }
     }
 
+    /// Whether it is the master that does not answer because a client made it hold all commands.
+    fn is_excused(&self, id: NodeId, word: &Word) -> bool {
+        let silent = matches!(word, Word::Failed(failure) if failure.kind == FailureKind::Timeout);
+        silent && Instant::now() < self.held_until && self.topology.borrow().master == Some(id)
+    }
+
+    fn take_in(&mut self, heard: Heard, now: Duration) {
+        match heard {
+            // Of a place where that node was once.
+            Heard::Node(target, _) if !self.probes.contains_key(&target) => {}
+            Heard::Node(target, word) if self.is_excused(target.id, &word) => {}
+            Heard::Node(target, word) => {
+                if matches!(word, Word::Failed(_)) {
+                    // It may have moved.
+                    self.poke_name_of(target.id);
+                }
+                self.group.hear(target.id, word, now);
+            }
+            Heard::Name(host, addresses) => self.group.resolved(&host, addresses, now),
+            Heard::Sentinel(index, told) => {
+                if self.group.told(index, told, now) {
+                    // What the nodes themselves say decides.
+                    self.poke_all();
+                }
+            }
+            Heard::Failover(index, begins) => {
+                self.group.failover(index, begins, now);
+                self.poke_all();
+            }
+        }
+    }
+
     fn take_hint(&mut self, hint: &Hint) {
         match hint {
+            // What was asked while it lasted may still be found missing a little later.
+            Hint::Paused(time) => {
+                self.held_until = Instant::now() + *time + self.settings.upstream.connect_timeout;
+            }
             Hint::Lost(id) => self.poke(*id),
             // It is not what we think it is, so the others may not be either.
             Hint::Refused(_) => self.poke_all(),

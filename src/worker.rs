@@ -30,6 +30,7 @@ mod look_up;
 mod mailbox;
 mod mend;
 mod owed;
+mod pause;
 mod profile;
 mod proof;
 mod question;
@@ -49,6 +50,7 @@ mod sweep;
 mod targets;
 mod texts;
 mod tunnel;
+mod tunnel_scripts;
 mod turn;
 
 use std::io;

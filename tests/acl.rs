@@ -3,6 +3,7 @@
 mod support;
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use support::{Ambassador, Client, Flavor, Group, Reply, Server};
 
@@ -278,6 +279,34 @@ fn a_refused_login_on_a_connection_of_its_own_is_answered() {
                     same(&mut direct, &mut client, words);
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn a_user_that_only_the_master_knows_reads_there_and_hears_at_once_that_it_is_gone() {
+    each(|_, _, ambassador| {
+        let mut admin = ambassador.client();
+        // Twice: that the master once refused a login says nothing about a user who is made again.
+        for _ in 0..2 {
+            let made = admin.command(&["ACL", "SETUSER", "late", "on", ">late", "~*", "+@all"]);
+            assert_eq!(made, Reply::ok());
+            let mut late = ambassador.client();
+            assert_eq!(late.command(&["AUTH", "late", "late"]), Reply::ok());
+            assert_eq!(late.command(&["SET", "k", "v"]), Reply::ok());
+            let begun = Instant::now();
+            assert_eq!(late.command(&["GET", "k"]), Reply::bulk("v"));
+            admin.command(&["ACL", "DELUSER", "late"]);
+            // Links fall with the user; what comes next has to log in anew.
+            for words in [&["GET", "k"][..], &["SET", "k", "w"], &["GET", "k"]] {
+                let reply = late.command(words);
+                assert!(reply.is_error(), "{words:?} {reply:?}");
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(3),
+                "it was held: {:?}",
+                begun.elapsed()
+            );
         }
     });
 }

@@ -81,7 +81,7 @@ fn commands_with_code_of_their_own_are_handled_by_it() {
         ("client", Some("id"), Handling::Client(ClientHandling::Id)),
         ("client", Some("nosuch"), Handling::Client(ClientHandling::Other)),
         ("client", None, Handling::Client(ClientHandling::Other)),
-        ("client", Some("pause"), Handling::Forward),
+        ("client", Some("pause"), Handling::Client(ClientHandling::Pause)),
         ("readonly", None, Handling::Cluster),
         ("asking", None, Handling::Cluster),
         ("multi", None, Handling::Multi),

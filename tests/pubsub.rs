@@ -5,20 +5,7 @@ mod support;
 use std::thread;
 use std::time::Duration;
 
-use support::{Ambassador, Client, Flavor, Group, Reply, Server, wait_until};
-
-fn each(story: impl Fn(&Server, &Group, &Ambassador)) {
-    for flavor in Flavor::ALL {
-        let plain = Server::start(flavor, &[]);
-        let group = Group::start(flavor, 1);
-        let ambassador = Ambassador::over(&group);
-        story(&plain, &group, &ambassador);
-        assert!(
-            ambassador.metric("redis_ambassador_panics_total") < 0.5,
-            "{flavor}"
-        );
-    }
-}
+use support::{Client, Reply, beside_a_plain_server, wait_until};
 
 /// The same command on both; as many replies (pushes among them) have the same bytes.
 #[track_caller]
@@ -99,7 +86,7 @@ const BOTH: &[Step] = &[
 
 #[test]
 fn a_subscriber_gets_what_a_plain_servers_gets() {
-    each(|plain, group, ambassador| {
+    beside_a_plain_server(|plain, group, ambassador| {
         for version in [2, 3] {
             let (mut direct, mut client) = (plain.client(), ambassador.client());
             direct.command(&["FLUSHALL"]);
@@ -123,7 +110,7 @@ fn a_subscriber_gets_what_a_plain_servers_gets() {
 
 #[test]
 fn messages_come_beside_replies_in_resp3_and_in_the_order_they_were_published() {
-    each(|_, _, ambassador| {
+    beside_a_plain_server(|_, _, ambassador| {
         let (mut client, mut publisher) = (ambassador.client(), ambassador.client());
         client.hello(3);
         client.command(&["SUBSCRIBE", "news"]);
@@ -150,7 +137,7 @@ fn messages_come_beside_replies_in_resp3_and_in_the_order_they_were_published() 
 #[test]
 fn a_message_published_after_the_confirmation_finds_the_subscriber() {
     const ROUNDS: usize = 500;
-    each(|_, _, ambassador| {
+    beside_a_plain_server(|_, _, ambassador| {
         let mut publisher = ambassador.client();
         for round in 0..ROUNDS {
             let channel = format!("c:{round}");
@@ -176,7 +163,7 @@ fn a_message_published_after_the_confirmation_finds_the_subscriber() {
 #[test]
 fn a_subscriber_reaches_itself_in_one_pipeline() {
     const ROUNDS: usize = 500;
-    each(|plain, _, ambassador| {
+    beside_a_plain_server(|plain, _, ambassador| {
         let (mut direct, mut publisher) = (plain.client(), ambassador.client());
         direct.hello(3);
         for round in 0..ROUNDS {
@@ -210,7 +197,7 @@ fn a_subscriber_reaches_itself_in_one_pipeline() {
 
 #[test]
 fn publishers_reach_subscribers_of_every_kind() {
-    each(|_, group, ambassador| {
+    beside_a_plain_server(|_, group, ambassador| {
         let (mut client, mut publisher) = (ambassador.client(), ambassador.client());
         client.command(&["SUBSCRIBE", "news"]);
         client.command(&["PSUBSCRIBE", "n*"]);
@@ -253,7 +240,7 @@ fn publishers_reach_subscribers_of_every_kind() {
 
 #[test]
 fn keys_expire_and_are_not_deleted() {
-    each(|_, group, ambassador| {
+    beside_a_plain_server(|_, group, ambassador| {
         for node in group.nodes() {
             node.command(&["CONFIG", "SET", "notify-keyspace-events", "KEA"]);
         }
@@ -279,7 +266,7 @@ fn keys_expire_and_are_not_deleted() {
 #[test]
 fn ten_thousand_subscriptions_on_one_client() {
     const CHANNELS: usize = 10_000;
-    each(|_, _, ambassador| {
+    beside_a_plain_server(|_, _, ambassador| {
         let (mut client, mut publisher) = (ambassador.client(), ambassador.client());
         let names: Vec<String> = (0..CHANNELS).map(|number| format!("ch:{number}")).collect();
         for chunk in names.chunks(1_000) {
@@ -313,7 +300,7 @@ fn ten_thousand_subscriptions_on_one_client() {
 
 #[test]
 fn subscribers_that_leave_while_messages_flow_hurt_nobody() {
-    each(|_, group, ambassador| {
+    beside_a_plain_server(|_, group, ambassador| {
         let mut stays = ambassador.client();
         stays.command(&["SUBSCRIBE", "flow"]);
         let port = ambassador.port();

@@ -201,3 +201,97 @@ fn a_subscription_made_in_a_transaction_is_a_target_for_invalidations() {
         }
     });
 }
+
+/// A client in step: each reply to its own command, beside a subscription.
+#[test]
+fn beside_a_subscription_rights_count_and_every_reply_is_the_clients_own() {
+    each(|plain, group, ambassador| {
+        for node in group.nodes().chain([plain]) {
+            let user = [
+                "ACL", "SETUSER", "mute", "reset", "on", ">pw", "~*", "&*", "+@all", "-ping",
+            ];
+            node.command(&user);
+            node.command(&["ACL", "SETUSER", "numberless", "&*"]);
+            node.command(&["ACL", "SETUSER", "alone", "&*"]);
+        }
+        for user in ["mute", "numberless", "alone"] {
+            let (mut direct, mut client) = (plain.client(), ambassador.client());
+            for client in [&mut direct, &mut client] {
+                client.hello(3);
+                assert_eq!(client.command(&["AUTH", user, "pw"]), Reply::ok());
+            }
+            let id = client.command(&["CLIENT", "ID"]);
+            direct.command(&["SUBSCRIBE", "ch"]);
+            client.command(&["SUBSCRIBE", "ch"]);
+            for round in 0..2 {
+                let theirs = direct.command(&["CLIENT", "ID"]);
+                let ours = client.command(&["CLIENT", "ID"]);
+                assert_eq!(
+                    ours,
+                    if theirs.is_error() { theirs } else { id.clone() },
+                    "{user}"
+                );
+                let hello = client.command(&["HELLO", "3"]);
+                assert_eq!(
+                    hello.field("id"),
+                    Some(Reply::Integer(client_id(ambassador, &hello)))
+                );
+                let step = client.command(&["SCAN", "0"]);
+                assert_eq!(step.items().len(), 2, "{user} {round}");
+                for words in [
+                    &["PING"][..],
+                    &["MULTI"],
+                    &["ECHO", "x"],
+                    &["EXEC"],
+                    &["ECHO", "y"],
+                ] {
+                    assert_eq!(client.command(words), direct.command(words), "{user} {words:?}");
+                }
+            }
+        }
+    });
+}
+
+/// The number that HELLO tells is that of a client of the ambassador.
+fn client_id(ambassador: &Ambassador, hello: &Reply) -> i64 {
+    let id = hello.field("id").map_or(0, |id| id.integer());
+    let list = ambassador.client().command(&["CLIENT", "LIST"]);
+    let Reply::Bulk(lines) = list else {
+        panic!("not a list: {list:?}");
+    };
+    let text = String::from_utf8_lossy(&lines).into_owned();
+    assert!(text.contains(&format!("id={id} ")), "{id} is nobody's:\n{text}");
+    id
+}
+
+#[test]
+fn a_subscriber_of_the_old_protocol_is_itself_again_when_it_has_unsubscribed() {
+    each(|plain, _, ambassador| {
+        let (mut direct, mut client) = (plain.client(), ambassador.client());
+        let id = client.command(&["CLIENT", "ID"]);
+        for words in [&["CLIENT", "SETNAME", "me"][..], &["MULTI"], &["SUBSCRIBE", "ch"]] {
+            assert_eq!(client.command(words), direct.command(words));
+        }
+        // It is EXEC's array that the subscription stands in.
+        assert_eq!(client.command(&["EXEC"]), direct.command(&["EXEC"]));
+        for words in [
+            &["CLIENT", "GETNAME"][..],
+            &["MULTI"],
+            &["GET", "k"],
+            &["UNSUBSCRIBE"],
+            &["CLIENT", "GETNAME"],
+            &["MULTI"],
+            &["SET", "k", "1"],
+            &["CLIENT", "GETNAME"],
+            &["EXEC"],
+        ] {
+            assert_eq!(client.command(words), direct.command(words), "{words:?}");
+        }
+        assert_eq!(client.command(&["CLIENT", "ID"]), id);
+        for words in [&["SUBSCRIBE", "ch"][..], &["MULTI"], &["UNSUBSCRIBE"]] {
+            assert_eq!(client.command(words), direct.command(words), "{words:?}");
+        }
+        assert_eq!(client.command(&["CLIENT", "ID"]), id);
+        assert_eq!(client.command(&["CLIENT", "GETNAME"]), Reply::bulk("me"));
+    });
+}

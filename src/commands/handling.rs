@@ -89,6 +89,10 @@ pub enum ClientHandling {
     Kill,
     /// UNBLOCK.
     Unblock,
+    /// PAUSE.
+    Pause,
+    /// UNPAUSE.
+    Unpause,
 }
 
 /// How a server can be asked whether a user may run a command that the ambassador answers itself. Servers look at a
@@ -102,7 +106,7 @@ pub enum Asking {
 }
 
 /// The words of the table.
-const NAMES: [(&str, Handling); 38] = [
+const NAMES: [(&str, Handling); 40] = [
     ("forward", Handling::Forward),
     ("select", Handling::Select),
     ("auth", Handling::Auth),
@@ -127,6 +131,8 @@ const NAMES: [(&str, Handling); 38] = [
     ("client-info", Handling::Client(ClientHandling::Info)),
     ("client-kill", Handling::Client(ClientHandling::Kill)),
     ("client-unblock", Handling::Client(ClientHandling::Unblock)),
+    ("client-pause", Handling::Client(ClientHandling::Pause)),
+    ("client-unpause", Handling::Client(ClientHandling::Unpause)),
     ("cluster-mode", Handling::Cluster),
     ("multi", Handling::Multi),
     ("exec", Handling::Exec),

@@ -120,8 +120,12 @@ pub(super) struct Tunnel {
     pub(super) listens: Listens,
     /// Between MULTI and EXEC.
     pub(super) multi: bool,
+    /// Transactions begun here, or refused.
+    pub(super) begun: u32,
     /// The connection does not know the client's names yet: inside a transaction it cannot be told.
     pub(super) unnamed: bool,
+    /// The last request was CLIENT CACHING.
+    pub(super) caching: bool,
     /// CLIENT REPLY, which the server keeps to itself here.
     pub(super) reply: ReplyMode,
     /// The connection's id on the master, once that is known.
@@ -130,8 +134,8 @@ pub(super) struct Tunnel {
     pub(super) redirect: Option<(u64, u64)>,
     /// Until when the client waits for the target of a redirection.
     pub(super) seeking: Option<Instant>,
-    /// The script that the master was told last for a command here.
-    pub(super) told: Option<Sha>,
+    /// The master was told the scripts of the request that is read next.
+    pub(super) told: bool,
     /// Replies that speak of ids.
     pub(super) mends: Mends,
 }

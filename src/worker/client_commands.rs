@@ -85,6 +85,9 @@ impl Worker {
                     Outcome::Stalled
                 };
             }
+            (ClientHandling::Pause | ClientHandling::Unpause, _) => {
+                return self.pause_or_go_on(key, verdict, of_client, bytes);
+            }
             (ClientHandling::Reply, [mode]) => match mode.to_ascii_lowercase().as_slice() {
                 b"on" => {
                     client.session.reply = ReplyMode::On;
@@ -120,7 +123,10 @@ impl Worker {
             ClientHandling::Id | ClientHandling::GetName | ClientHandling::Info => {
                 self.about_itself(key, of_client)
             }
-            ClientHandling::List | ClientHandling::TrackingState => None,
+            ClientHandling::List
+            | ClientHandling::TrackingState
+            | ClientHandling::Pause
+            | ClientHandling::Unpause => None,
             // What it does to its connection when EXEC comes must not outlast this client.
             _ => return self.open_tunnel(key),
         };

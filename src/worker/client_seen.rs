@@ -2,9 +2,11 @@
 
 use super::client::{Listens, Mode};
 use super::client_line::Seen;
+use super::session::is_name;
 use super::slots::ClientKey;
 use super::socket::Socket;
 use super::turn::Worker;
+use crate::resp::Arguments;
 
 impl Worker {
     /// The fields of the master's own CLIENT INFO with neutral values; empty when it has not been asked.
@@ -29,6 +31,26 @@ impl Worker {
             client
                 .command
                 .set(command.map_or(b"", |command| command.name.as_bytes()));
+        }
+    }
+
+    /// The library that a client in a tunnel says it uses: it outlasts the RESET that ends the tunnel.
+    pub(super) fn remember_library(&mut self, key: ClientKey, request: &[u8]) {
+        let words: Vec<&[u8]> = Arguments::of(request).skip(2).take(3).collect();
+        let [what, value] = words[..] else {
+            return;
+        };
+        if self.is_old_master() || !is_name(value) {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let names = client.session.names();
+        match what.to_ascii_lowercase().as_slice() {
+            b"lib-name" => names.library = value.to_vec(),
+            b"lib-ver" => names.version = value.to_vec(),
+            _ => {}
         }
     }
 

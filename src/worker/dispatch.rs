@@ -151,11 +151,14 @@ impl Worker {
     pub(super) fn reader(&mut self, profile: super::profile::ProfileId) -> Option<NodeId> {
         let (load, random) = (&self.load, &mut self.random);
         let (shut, refused, now) = (&self.shut, &self.refused, self.now);
+        let master = self.route.master;
         self.route.reader(
             |node| load[node.index()],
             |node| {
                 shut[node.index()].is_some_and(|(until, _)| now < until)
+                    // What the master says to a login is the answer.
                     || (!refused.is_empty()
+                        && Some(node) != master
                         && refused.get(&(node, profile)).is_some_and(|until| now < *until))
             },
             |bound| random.random_range(0..bound),

@@ -1,5 +1,7 @@
 //! Replies that are changed on their way to the client. Pure: bytes in, bytes out.
 
+use std::time::Duration;
+
 use super::cursor;
 use crate::resp::ReplyScanner;
 
@@ -21,6 +23,8 @@ pub(super) enum Edit {
     Whole,
     /// Nothing, but where it shows that the server took it this script is remembered, and told to every node if so.
     Teaches { body: Box<[u8]>, everywhere: bool },
+    /// Nothing, but where it is OK the master holds everything for so long, or (`None`) nothing any more.
+    Pause(Option<Duration>),
     /// Nothing, but it runs a script: one that was not known when it was sent must not be answered by what is
     /// learned later, and a node that it keeps busy is not taken for lost.
     Script,
@@ -50,9 +54,12 @@ impl Edit {
     /// now. `complete`: the reply ends with it. Where the rest goes on as it is, this becomes [`Edit::None`].
     pub(super) fn apply(&mut self, held: &mut Vec<u8>, complete: bool) -> Vec<u8> {
         let out = match self {
-            Edit::None | Edit::ReadForm | Edit::Script | Edit::Multi | Edit::Teaches { .. } => {
-                Some(std::mem::take(held))
-            }
+            Edit::None
+            | Edit::ReadForm
+            | Edit::Script
+            | Edit::Multi
+            | Edit::Pause(_)
+            | Edit::Teaches { .. } => Some(std::mem::take(held)),
             Edit::Cursor { tag, .. } => {
                 cursor::tag_head(held, *tag).or_else(|| complete.then(|| std::mem::take(held)))
             }

@@ -164,11 +164,13 @@ impl Worker {
         match cause {
             Cause::Refused(error) => {
                 let error = String::from_utf8_lossy(error);
-                info!(
-                    node = name,
-                    error = error.trim_end(),
-                    "node refused a connection's set-up"
-                );
+                let error = error.trim_end();
+                // A client can ask for a database that is not there as often as it likes.
+                if link.profile == self.plain {
+                    info!(node = name, error, "node refused a connection's set-up");
+                } else {
+                    debug!(node = name, error, "node refused a connection's set-up");
+                }
             }
             Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, %cause, "link closed"),
             _ => debug!(node = name, %cause, inflight = link.inflight, "link lost"),
@@ -358,6 +360,11 @@ impl Worker {
         same.or_else(|| self.shared_link(node, profile))
     }
 
+    fn is_another_usable(&self, node: NodeId) -> bool {
+        let mut nodes = self.topology.nodes.iter();
+        nodes.any(|other| other.usable && other.id != node)
+    }
+
     /// Reads under way on nodes that the control plane has lost go elsewhere. Commands that may write are left
     /// alone: a master that is slow to answer a probe may be busy with just them.
     pub(super) fn leave_lost_nodes(&mut self) {
@@ -370,18 +377,22 @@ impl Worker {
             let deposed = link.usage == Use::Warm && self.route.master != Some(link.node);
             if deposed {
                 self.drop_link(key);
-            } else if lost && !link.is_lease() && link.pipeline.iter().all(can_go_elsewhere) {
+            } else if lost
+                && self.is_another_usable(link.node)
+                && !link.is_lease()
+                && link.pipeline.iter().all(can_go_elsewhere)
+            {
                 self.failed.push((key, Cause::Lost));
             }
         }
     }
 }
 
-/// Whether a batch may leave a node that gives no sign of life. A script may be what keeps it busy, and would do the
-/// same to the next one.
+/// Whether a batch may leave a node that gives no sign of life: not for an error, as the node may only be slow. A script
+/// may be what keeps it busy, and would do the same to the next one.
 fn can_go_elsewhere(sent: &Sent) -> bool {
     let is_script = matches!(sent.edit, Edit::Script | Edit::Teaches { .. });
-    matches!(sent.kind, Kind::Reads { .. } | Kind::Own | Kind::Load) && !is_script
+    matches!(sent.kind, Kind::Reads { retries: 1.. } | Kind::Own | Kind::Load) && !is_script
 }
 
 /// What a client is told that waited for the link.

@@ -59,6 +59,7 @@ impl Worker {
         link.phase = Phase::Up;
         link.handshake = Vec::new();
         self.shut[link.node.index()] = None;
+        self.refused.remove(&(link.node, link.profile));
         if !link.is_lease() {
             self.stats.node(link.node).links.add(1);
         }

@@ -29,6 +29,8 @@ pub enum Mail {
         /// All of them.
         peers: Vec<Peer>,
     },
+    /// The master holds all commands for so long, or (`None`) none any more.
+    Paused(Option<Duration>),
     /// Another worker asks about clients.
     Call(Arc<Call>),
     /// Another worker answers.
@@ -44,6 +46,8 @@ pub enum Hint {
     Lost(NodeId),
     /// The node answered READONLY, LOADING, MASTERDOWN or the like.
     Refused(NodeId),
+    /// A client has made the master hold all commands for so long, the probe's included; zero: it does not any more.
+    Paused(Duration),
     /// A command of class read was answered READONLY: its class is wrong. Lower-case name.
     NotARead(String),
 }

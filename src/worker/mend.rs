@@ -12,8 +12,8 @@ use crate::resp::write;
 /// Marks under way at most; beyond it commands are passed on as they are.
 const MOST: usize = 8 * 1024;
 
-/// What `processCommand` in Redis's server.c tells a RESP2 client that is subscribed.
-const SUBSCRIBED: &[u8] = b"-ERR Can't execute 'client|id': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n";
+/// How `processCommand` in Redis's server.c begins to refuse what a subscribed RESP2 client may not say.
+const SUBSCRIBED: &[u8] = b"-ERR Can't execute";
 
 /// Longest reply to a mark: `*2`, `$4 pong`, and the nonce.
 const LONGEST: usize = 64;
@@ -27,12 +27,14 @@ const HEAD: usize = 64;
 /// What becomes of the reply in a mark's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {
-    /// The mark stands for CLIENT ID, and this is the id.
+    /// The next reply that is a number becomes this one; an error stays.
     Id(u64),
-    /// The number that follows this text in the next reply is changed: `from` becomes `to`.
+    /// The next reply is to MULTI, the client's so many-th here: where it is an error no transaction has begun.
+    Multi(u32),
+    /// The number that follows this text in the next reply is changed: `from`, or whatever it is, becomes `to`.
     Number {
         after: &'static [u8],
-        from: u64,
+        from: Option<u64>,
         to: u64,
     },
     /// The cursor at the head of the next reply gets this tag.
@@ -54,6 +56,17 @@ pub(super) struct Mends {
     marks: VecDeque<([u8; 32], Mend)>,
     /// The next reply that is no push is changed so.
     next: Option<Mend>,
+    /// What was refused since it was last looked at.
+    refused: Option<Refused>,
+}
+
+/// A command that the server refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The client's so many-th MULTI.
+    Multi(u32),
+    /// What the connection was told of the client's names.
+    Names,
 }
 
 impl Mends {
@@ -70,6 +83,11 @@ impl Mends {
         write::request(&mut request, [&b"PING"[..], &name]);
         self.marks.push_back((name, mend));
         Some(request)
+    }
+
+    /// What was refused since this was last asked.
+    pub(super) fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 
     /// Whether replies have to be looked at.
@@ -89,11 +107,48 @@ impl Mends {
     /// A reply is passed on before it is whole: changes its head where that is all there is to change, and expects
     /// nothing of the reply behind it.
     pub(super) fn pass(&mut self, beginning: &[u8]) -> Reply {
-        if beginning.first() == Some(&b'>') {
+        if beginning.first() == Some(&b'>') || self.waits_for_a_line() {
             return Reply::AsItIs;
         }
         match self.next.take() {
             Some(Mend::Cursor(tag)) => cursor::tag_head(beginning, tag).map_or(Reply::AsItIs, Reply::Instead),
+            _ => Reply::AsItIs,
+        }
+    }
+
+    /// Whether the next reply that is looked for is a line: messages and pushes may come in between.
+    fn waits_for_a_line(&self) -> bool {
+        matches!(self.next, Some(Mend::Id(_) | Mend::Multi(_) | Mend::Drop))
+    }
+
+    /// Looks at a line where one is looked for.
+    fn look_at_line(&mut self, reply: &[u8]) -> Reply {
+        let is_error = reply.starts_with(b"-");
+        match self.next {
+            Some(Mend::Id(id)) if reply.starts_with(b":") => {
+                self.next = None;
+                let mut reply = Vec::new();
+                write::integer(&mut reply, id);
+                Reply::Instead(reply)
+            }
+            Some(Mend::Id(_)) if is_error => {
+                self.next = None;
+                Reply::AsItIs
+            }
+            Some(Mend::Multi(number)) if is_error || reply.starts_with(b"+") => {
+                self.next = None;
+                if is_error {
+                    self.refused = Some(Refused::Multi(number));
+                }
+                Reply::AsItIs
+            }
+            Some(Mend::Drop) if is_error || reply.starts_with(b"+") => {
+                self.next = None;
+                if reply.starts_with(SUBSCRIBED) {
+                    self.refused = Some(Refused::Names);
+                }
+                Reply::Instead(Vec::new())
+            }
             _ => Reply::AsItIs,
         }
     }
@@ -114,13 +169,8 @@ impl Mends {
             self.next = None;
             return cursor::tag_head(reply, tag).map_or(Reply::AsItIs, Reply::Instead);
         }
-        if self.next == Some(Mend::Drop) {
-            // Messages and pushes may come in between.
-            if !reply.starts_with(b"+") && !reply.starts_with(b"-") {
-                return Reply::AsItIs;
-            }
-            self.next = None;
-            return Reply::Instead(Vec::new());
+        if self.waits_for_a_line() {
+            return self.look_at_line(reply);
         }
         let (nonce, subscribed) = match reply.strip_prefix(b"*2\r\n$4\r\npong\r\n") {
             Some(rest) => (rest, true),
@@ -130,6 +180,8 @@ impl Mends {
             .strip_prefix(b"$32\r\n")
             .and_then(|rest| rest.strip_suffix(b"\r\n"));
         let place = nonce.and_then(|nonce| self.marks.iter().position(|(name, _)| name == nonce));
+        // A user without the right to PING is refused the mark, which says as much.
+        let place = place.or_else(|| (!self.marks.is_empty() && is_ping_refused(reply)).then_some(0));
         let Some(place) = place else {
             return Reply::AsItIs;
         };
@@ -138,13 +190,7 @@ impl Mends {
             return Reply::AsItIs;
         };
         Reply::Instead(match mend {
-            Mend::Id(_) if subscribed => SUBSCRIBED.to_vec(),
-            Mend::Id(id) => {
-                let mut reply = Vec::new();
-                write::integer(&mut reply, id);
-                reply
-            }
-            Mend::Drop => {
+            Mend::Id(_) | Mend::Multi(_) | Mend::Drop => {
                 self.next = Some(mend);
                 Vec::new()
             }
@@ -157,20 +203,28 @@ impl Mends {
     }
 }
 
+fn is_ping_refused(reply: &[u8]) -> bool {
+    reply.starts_with(b"-NOPERM") && memchr::memmem::find(reply, b"'ping'").is_some()
+}
+
 /// The reply with the number behind `after` changed; `None` when it is not there.
-fn change(reply: &[u8], after: &[u8], from: u64, to: u64) -> Option<Vec<u8>> {
+fn change(reply: &[u8], after: &[u8], from: Option<u64>, to: u64) -> Option<Vec<u8>> {
     let mut wanted = after.to_vec();
-    write::integer(&mut wanted, from);
-    let at = reply.windows(wanted.len()).position(|window| window == wanted)?;
-    let mut changed = reply[..at + after.len()].to_vec();
+    match from {
+        Some(from) => write::integer(&mut wanted, from),
+        None => wanted.push(b':'),
+    }
+    let at = memchr::memmem::find(reply, &wanted)? + after.len();
+    let end = at + memchr::memchr(b'\n', &reply[at..])? + 1;
+    let mut changed = reply[..at].to_vec();
     write::integer(&mut changed, to);
-    changed.extend_from_slice(&reply[at + wanted.len()..]);
+    changed.extend_from_slice(&reply[end..]);
     Some(changed)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Mend, Mends, Reply, SUBSCRIBED};
+    use super::{Mend, Mends, Refused, Reply, SUBSCRIBED};
 
     fn echoed(request: &[u8]) -> Vec<u8> {
         request
@@ -184,7 +238,9 @@ mod tests {
         let mut mends = Mends::default();
         let mark = mends.mark(7, Mend::Id(42)).expect("room");
         assert_eq!(mends.look(b":9\r\n"), Reply::AsItIs);
-        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(b":42\r\n".to_vec()));
+        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(Vec::new()));
+        assert_eq!(mends.look(b">2\r\n$2\r\nid\r\n:9\r\n"), Reply::AsItIs);
+        assert_eq!(mends.look(b":9\r\n"), Reply::Instead(b":42\r\n".to_vec()));
         assert!(!mends.waits());
         assert_eq!(mends.look(&echoed(&mark)), Reply::AsItIs);
     }
@@ -195,8 +251,26 @@ mod tests {
         mends.mark(1, Mend::Id(42));
         let mark = mends.mark(2, Mend::Id(42)).expect("room");
         let pong = [&b"*2\r\n$4\r\npong\r\n"[..], &echoed(&mark)].concat();
-        assert_eq!(mends.look(&pong), Reply::Instead(SUBSCRIBED.to_vec()));
+        assert_eq!(mends.look(&pong), Reply::Instead(Vec::new()));
+        assert_eq!(mends.look(b"*3\r\n$7\r\nmessage\r\n"), Reply::AsItIs);
+        assert_eq!(mends.look(SUBSCRIBED), Reply::AsItIs);
         assert!(!mends.waits());
+    }
+
+    #[test]
+    fn what_is_refused_is_told_once_and_a_refused_mark_is_as_good_as_another() {
+        let mut mends = Mends::default();
+        mends.mark(1, Mend::Multi(7));
+        let no = b"-NOPERM User x has no permissions to run the 'ping' command\r\n";
+        assert_eq!(mends.look(no), Reply::Instead(Vec::new()));
+        assert_eq!(mends.look(b"-NOPERM ...\r\n"), Reply::AsItIs);
+        assert_eq!(mends.take_refused(), Some(Refused::Multi(7)));
+        assert_eq!(mends.take_refused(), None);
+        let mark = mends.mark(2, Mend::Drop).expect("room");
+        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(Vec::new()));
+        assert_eq!(mends.look(SUBSCRIBED), Reply::Instead(Vec::new()));
+        assert_eq!(mends.take_refused(), Some(Refused::Names));
+        assert_eq!(mends.look(no), Reply::AsItIs, "the client's own");
     }
 
     #[test]
@@ -204,7 +278,7 @@ mod tests {
         let mut mends = Mends::default();
         let mend = Mend::Number {
             after: b"$2\r\nid\r\n",
-            from: 9,
+            from: Some(9),
             to: 42,
         };
         let mark = mends.mark(3, mend).expect("room");

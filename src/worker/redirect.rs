@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::client::{Mode, Stall, Tunnel};
 use super::clients::NEXT_ID;
 use super::link::Phase;
-use super::mend::Mend;
+use super::mend::{Mend, Refused};
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
 use super::targets::{self, PATIENCE, Target};
@@ -40,26 +40,33 @@ impl Worker {
             // From 7.2 on Redis leaves out the reply to a refused login behind others that it has not sent yet.
             return self.seek(key);
         }
+        let other_user = self.is_other_user(key);
         let Some(client) = self.clients.get_mut(key) else {
             return Identity::AsItIs;
         };
         let id = client.session.id;
+        // Otherwise MULTI is not refused.
+        let uncertain = other_user || !client.session.resp3;
         let Mode::Tunnel(tunnel) = &mut client.mode else {
             return Identity::AsItIs;
         };
-        let alone = Arguments::of(bytes).take(2).count() == 1;
-        match handling {
-            Handling::Multi if alone => tunnel.multi = true,
-            Handling::Discard if alone => tunnel.multi = false,
-            // With arguments it still ends the transaction (`rejectCommand` in Redis's server.c).
-            Handling::Exec => tunnel.multi = false,
-            _ => {}
-        }
+        let begins = note_transaction(tunnel, handling, bytes);
         let link = tunnel.link;
-        let silent = tunnel.reply != ReplyMode::On;
+        // CLIENT CACHING is about the very next command, which a mark must not be.
+        let caching = handling == Handling::Client(ClientHandling::Caching);
+        let unmarked = std::mem::replace(&mut tunnel.caching, caching);
+        let silent = tunnel.reply != ReplyMode::On || unmarked;
         if tunnel.reply == ReplyMode::Skip {
             tunnel.reply = ReplyMode::On;
         }
+        if begins && uncertain && !silent {
+            let mark = tunnel.mends.mark(rand::rng().random(), Mend::Multi(tunnel.begun));
+            return mark.map_or(Identity::AsItIs, |mark| {
+                Identity::Instead([&mark, bytes].concat())
+            });
+        }
+        // What it is told here is newer.
+        tunnel.unnamed &= handling != Handling::Client(ClientHandling::SetName);
         if tunnel.unnamed && !tunnel.multi {
             return self.tell_names(key, bytes);
         }
@@ -84,26 +91,21 @@ impl Worker {
                         Identity::Instead(request)
                     }
                 },
-                // What it is told here is newer.
-                Handling::Client(ClientHandling::SetName) | Handling::Hello => {
+                // The same.
+                Handling::Hello => {
                     tunnel.unnamed = false;
                     Identity::AsItIs
                 }
                 _ => Identity::AsItIs,
             };
         }
-        let upstream = tunnel.target.as_ref().map(|target| target.upstream);
         let mend = match (handling, second.map(<[u8]>::to_ascii_lowercase).as_deref()) {
             // The same with a login in it behind a mark.
             (Handling::Hello, _) if Arguments::of(bytes).nth(4).is_some() => return Identity::AsItIs,
-            (Handling::Hello, _) => match upstream {
-                Some(from) => Mend::Number {
-                    after: b"$2\r\nid\r\n",
-                    from,
-                    to: id,
-                },
-                None if self.is_being_set_up(key) => return self.seek(key),
-                None => return Identity::AsItIs,
+            (Handling::Hello, _) => Mend::Number {
+                after: b"$2\r\nid\r\n",
+                from: None,
+                to: id,
             },
             (Handling::Client(ClientHandling::Reply), _) => {
                 note_reply_mode(tunnel, bytes);
@@ -120,7 +122,11 @@ impl Worker {
                 } else {
                     b"$8\r\nredirect\r\n"
                 };
-                Mend::Number { after, from, to }
+                Mend::Number {
+                    after,
+                    from: Some(from),
+                    to,
+                }
             }
             _ => return Identity::AsItIs,
         };
@@ -134,7 +140,6 @@ impl Worker {
         };
         match tunnel.mends.mark(nonce, mend) {
             None => Identity::AsItIs,
-            Some(mark) if matches!(mend, Mend::Id(_)) => Identity::Instead(mark),
             Some(mark) => Identity::Instead([&mark, bytes].concat()),
         }
     }
@@ -320,6 +325,28 @@ impl Worker {
         tunnel.target = upstream.map(|upstream| Target::new(client.session.id, upstream));
         self.wake_seekers();
     }
+}
+
+/// Keeps in mind whether what follows is queued. True: a transaction begins here, unless it is refused.
+fn note_transaction(tunnel: &mut Tunnel, handling: Handling, request: &[u8]) -> bool {
+    match tunnel.mends.take_refused() {
+        Some(Refused::Multi(number)) if number == tunnel.begun => tunnel.multi = false,
+        Some(Refused::Names) => tunnel.unnamed = true,
+        _ => {}
+    }
+    let alone = Arguments::of(request).take(2).count() == 1;
+    match handling {
+        Handling::Multi if alone && !tunnel.multi => {
+            tunnel.multi = true;
+            tunnel.begun = tunnel.begun.wrapping_add(1);
+            return true;
+        }
+        Handling::Discard if alone => tunnel.multi = false,
+        // With arguments it still ends the transaction (`rejectCommand` in Redis's server.c).
+        Handling::Exec => tunnel.multi = false,
+        _ => {}
+    }
+    false
 }
 
 /// Keeps in mind whether the server answers what comes next.

@@ -167,8 +167,10 @@ impl Worker {
             Kind::Exec => self.learn_from_transaction(sent.client, bytes),
             Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
         }
-        if let Edit::Teaches { body, everywhere } = &sent.edit {
-            self.learn(sent.client, body, *everywhere);
+        match &sent.edit {
+            Edit::Teaches { body, everywhere } => self.learn(sent.client, body, *everywhere),
+            Edit::Pause(time) if bytes.starts_with(b"+OK") => self.paused_by_master(*time),
+            _ => {}
         }
         let took = self.now.saturating_duration_since(sent.at);
         self.stats

@@ -56,7 +56,7 @@ impl Worker {
                 let known = sha.and_then(|sha| Some((sha, self.scripts.reads(&sha)?)));
                 let Some((sha, reads)) = known else {
                     // What is under way may bring it.
-                    return if self.clients.get(key).is_some_and(|client| client.learns) {
+                    return if self.learns(key) {
                         self.stall(key, Stall::Owed)
                     } else {
                         Outcome::Plain
@@ -69,6 +69,7 @@ impl Worker {
                 segment.edit = Edit::Script;
             }
             Handling::ScriptLoad if request.argc == 3 => return self.load_everywhere(key, class, bytes),
+            Handling::ScriptKnown if self.learns(key) => return self.stall(key, Stall::Owed),
             Handling::ScriptKnown => {
                 let shas: HashSet<Sha> = Arguments::of(bytes).skip(2).filter_map(sha_of).collect();
                 let known = shas.into_iter().filter(|sha| self.scripts.reads(sha).is_some());
@@ -88,52 +89,9 @@ impl Worker {
         }
     }
 
-    /// Whether the client logged in as a user.
-    fn has_login(&self, key: ClientKey) -> bool {
-        self.clients
-            .get(key)
-            .is_none_or(|client| client.session.login.is_some())
-    }
-
-    /// A request about scripts in a tunnel. True: the master has to be told the script first, and the client waits.
-    pub(super) fn script_in_tunnel(
-        &mut self,
-        key: ClientKey,
-        link: LinkKey,
-        handling: Handling,
-        bytes: &[u8],
-    ) -> bool {
-        let second = Arguments::of(bytes).nth(1);
-        match (handling, second) {
-            (Handling::Eval, Some(body)) if !self.has_login(key) => self.scripts.learn(body),
-            (Handling::ScriptFlush, _) if is_flush(Arguments::of(bytes).take(4).count(), bytes) => {
-                self.scripts.store.flush();
-                self.tell_others(key, bytes);
-            }
-            (Handling::EvalSha, Some(name)) => return self.tell_in_tunnel(key, link, name).is_some(),
-            _ => {}
-        }
-        false
-    }
-
-    /// Tells the master a script over a shared link, as a connection in a transaction would queue it.
-    fn tell_in_tunnel(&mut self, key: ClientKey, link: LinkKey, name: &[u8]) -> Option<()> {
-        let sha = sha_of(name)?;
-        self.scripts.reads(&sha)?;
-        let node = self.links.get(link)?.node;
-        let Mode::Tunnel(tunnel) = &mut self.clients.get_mut(key)?.mode else {
-            return None;
-        };
-        // Once; if that was refused, the master's own answer decides.
-        if tunnel.told.replace(sha) == Some(sha) || self.scripts.is_on(&sha, node) {
-            return None;
-        }
-        let shared = self.shared_link(node, self.plain)?;
-        if !self.load(key, shared, &sha) {
-            return None;
-        }
-        self.stall(key, Stall::Script(sha, shared));
-        Some(())
+    /// Whether a script of the client's is under way that is learned when its reply comes.
+    fn learns(&self, key: ClientKey) -> bool {
+        self.clients.get(key).is_some_and(|client| client.learns)
     }
 
     /// SCRIPT LOAD: the master answers, and the others are told as well.
@@ -211,7 +169,7 @@ impl Worker {
     }
 
     /// Puts a script on a link. False: its body is not known.
-    fn load(&mut self, key: ClientKey, link: LinkKey, sha: &Sha) -> bool {
+    pub(super) fn load(&mut self, key: ClientKey, link: LinkKey, sha: &Sha) -> bool {
         let Some(body) = self.scripts.store.find(sha) else {
             return false;
         };
@@ -271,13 +229,15 @@ impl Worker {
         request: &Request,
         bytes: &[u8],
     ) -> Option<Outcome> {
+        // What is queued may be discarded.
+        let multi = matches!(&self.clients.get(key)?.mode, Mode::Leased(lease) if lease.multi);
         match verdict.handling {
             Handling::Eval | Handling::ScriptLoad => {
                 let link = self.clients.get(key)?.lease()?;
                 let body = Self::body(verdict, request, bytes)?;
                 return self.learn_on_lease(key, link, verdict, body, bytes);
             }
-            Handling::ScriptFlush if is_flush(request.argc, bytes) => self.scripts.store.flush(),
+            Handling::ScriptFlush if !multi && is_flush(request.argc, bytes) => self.scripts.store.flush(),
             Handling::EvalSha if request.argc > 1 => {
                 let sha = sha_of(&bytes[request.second.clone()])?;
                 self.scripts.reads(&sha)?;
@@ -370,7 +330,7 @@ impl Worker {
 }
 
 /// Whether the arguments of a SCRIPT FLUSH are right (`scriptCommand` in Redis's script.c).
-fn is_flush(argc: usize, bytes: &[u8]) -> bool {
+pub(super) fn is_flush(argc: usize, bytes: &[u8]) -> bool {
     let mode = Arguments::of(bytes).nth(2);
     argc == 2
         || argc == 3

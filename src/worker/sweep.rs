@@ -19,7 +19,8 @@ impl Worker {
     pub(super) fn sweep(&mut self) {
         self.unpark();
         self.expire_rolls();
-        let mut hurried = !self.parked.is_empty()
+        let mut hurried = self.sweep_pause()
+            || !self.parked.is_empty()
             || !self.rolls.is_empty()
             || !self.resting.is_empty()
             || self.draining.is_some();
@@ -54,7 +55,9 @@ impl Worker {
         };
         match link.phase {
             Phase::Connecting(since) | Phase::Handshake(since) => {
-                if self.now >= since + upstream.connect_timeout {
+                // A set-up is held as well when everything is.
+                let held = self.paused.is_some() && matches!(link.phase, Phase::Handshake(_));
+                if !held && self.now >= since + upstream.connect_timeout {
                     self.failed.push((key, Cause::TimedOut));
                 }
                 true

@@ -43,7 +43,6 @@ fn targets() -> MutexGuard<'static, Targets> {
 #[derive(Debug)]
 pub(super) struct Target {
     client: u64,
-    pub(super) upstream: u64,
 }
 
 impl Target {
@@ -55,7 +54,7 @@ impl Target {
             WANTED.store(targets.wanted.len(), Ordering::Relaxed);
             wake(&mut targets);
         }
-        Target { client, upstream }
+        Target { client }
     }
 
     /// Whether somebody redirects to it, or once did.

@@ -116,12 +116,14 @@ impl Worker {
                 opaque: false,
                 listens: Listens::No,
                 multi,
+                begun: 0,
                 unnamed: multi && client.session.names.is_some(),
+                caching: false,
                 reply: client.session.reply,
                 target: None,
                 redirect: None,
                 seeking: None,
-                told: None,
+                told: false,
                 mends: Mends::default(),
             }));
         }
@@ -258,6 +260,9 @@ impl Worker {
         }
         self.pass(link, instead.as_deref().unwrap_or(bytes));
         self.remember_in_tunnel(key, class, handling, passed);
+        if handling == Handling::Client(ClientHandling::SetInfo) {
+            self.remember_library(key, bytes);
+        }
         // With arguments RESET is an error, and the tunnel goes on.
         if handling != Handling::Reset || passed.argc != 1 {
             return Next::On;

@@ -113,6 +113,8 @@ pub(super) struct Worker {
     pub(super) random: SmallRng,
     /// The time of this turn.
     pub(super) now: Instant,
+    /// Until when the master holds all commands, as far as is known.
+    pub(super) paused: Option<Instant>,
     /// When this worker must be gone; set by [`Mail::Drain`].
     pub(super) draining: Option<Instant>,
     /// Something waits for time to pass: the sweep comes round often.
@@ -176,6 +178,7 @@ impl Worker {
             grown: 0,
             random: SmallRng::from_rng(&mut rand::rng()),
             now,
+            paused: None,
             draining: None,
             hurried: false,
             swept: now,
@@ -317,6 +320,7 @@ impl Worker {
                 Ok(Mail::Topology(topology)) => self.adopt(topology),
                 Ok(Mail::Settings(settings)) => self.configure(settings),
                 Ok(Mail::Peers { place, peers }) => (self.own_place, self.peers) = (place, peers),
+                Ok(Mail::Paused(time)) => self.pause(time),
                 Ok(Mail::Call(call)) => self.called_by_peer(&call),
                 Ok(Mail::Answer(answer)) => self.answered_by(answer),
                 Ok(Mail::Drain(patience)) => self.draining = Some(self.now + patience),
@@ -351,14 +355,14 @@ impl Worker {
             login: self.own_login.clone(),
             ..Profile::default()
         });
-        self.route = Route::new(&self.topology, settings.reads.policy);
         self.settings = settings;
+        self.choose_route();
     }
 
     /// Takes over a new picture of the group.
     fn adopt(&mut self, topology: Arc<Topology>) {
-        self.route = Route::new(&topology, self.settings.reads.policy);
         self.topology = topology;
+        self.choose_route();
         self.leave_lost_nodes();
         self.unpark();
         self.wake_waiting();

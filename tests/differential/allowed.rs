@@ -58,6 +58,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
             "keys",
             "spop",
             "pubsub channels",
+            "acl cat",
         ],
         rule: Rule::Unordered,
         reason: "the order of a hash table comes from a seed that every process draws for itself",

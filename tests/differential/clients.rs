@@ -25,7 +25,8 @@ pub(crate) fn step(random: &mut Random, number: usize, count: usize) -> Step {
         ],
         &["CLIENT KILL ID @id"],
         &["CLIENT KILL ID @id SKIPME no", "PING"],
-        &["CLIENT KILL USER narrow"],
+        // Not of a user that somebody may be: see open/.
+        &["CLIENT KILL USER nosuch", "CLIENT KILL USER nobody x"],
         &[
             "CLIENT KILL 1.1.1.1:1",
             "CLIENT KILL ID x",

@@ -94,6 +94,23 @@ const GENERIC: &str = "
     PUBSUB SHARDNUMSUB shard | SPUBLISH shard {v} | PUBSUB NOSUCH | LCS {s} {s} LEN | ACL USERS | ACL GETUSER narrow
     ACL DRYRUN reader GET {s} | ACL DRYRUN reader SET {s} {v} | ACL DRYRUN nosuch GET {s} | ACL GETUSER nosuch";
 
+const FORMS: &str = "
+    ZRANGESTORE {z} {z} 0 -1 | ZADD {z} XX CH {d} {m} | ZADD {z} NX XX {d} {m} | ZRANGE {z} 0 -1 REV WITHSCORES
+    GETEX {s} | GETEX {s} EXAT 9999999999 | GETEX {s} NOSUCH | SET {s} {v} GET | SET {s} {v} PXAT 9999999999999
+    EXPIRE {k} {ttl} GT | EXPIRE {k} {ttl} XX | EXPIRE {k} {ttl} NX XX | XCLAIM {x} group two 0 {id} JUSTID
+    XAUTOCLAIM {x} group one 0 0 JUSTID | BITFIELD {b} OVERFLOW FAIL INCRBY u2 {o} 1 | BITFIELD {b}
+    GEOSEARCH {g} FROMLONLAT {lon} {lat} BYRADIUS 900 km ASC WITHHASH | GEORADIUS {g} {lon} {lat} 90 km STORE {g}
+    GEORADIUS {g} {lon} {lat} 900 km ASC COUNT 1 | COMMAND GETKEYSANDFLAGS SET {k} {v} | COMMAND INFO get nosuch
+    COMMAND GETKEYS NOSUCH | FUNCTION LIST WITHCODE | FUNCTION STATS | CONFIG GET maxmem* | CONFIG SET nosuch 1
+    CONFIG RESETSTAT | SLOWLOG RESET | LASTSAVE | HRANDFIELD {h} 2 WITHVALUES | LPOS {l} {v} MAXLEN 2 RANK -1
+    LMPOP 2 {l} {l} RIGHT | LMPOP 0 {l} LEFT | CLUSTER INFO | CLUSTER KEYSLOT {k} | CLUSTER NOSUCH | ASKING
+    SORT {l} BY nosort DESC | SORT {h} | SORT_RO {l} BY w* GET # STORE {l} | SORT {l} STORE {l} ALPHA LIMIT 0 2
+    OBJECT ENCODING | TYPE | EXISTS | COPY {k} {k} DB x | MOVE {k} x | RENAME nokey {k} | DUMP nokey | EVAL | EVALSHA x 0
+    FCALL nosuch 0 | FCALL_RO nosuch 0 | SCRIPT NOSUCH | SCRIPT LOAD | ACL SETUSER narrow nosuchrule | ACL NOSUCH
+    ACL CAT scripting | LATENCY NOSUCH | MEMORY NOSUCH | XGROUP NOSUCH | XINFO NOSUCH {x} | SETRANGE {s} -1 v
+    MSET {s} | MSETNX {s} {v} {s} | BITOP NOSUCH {b} {b} | BITOP XOR {b} {b} {b} | PFADD {p} | PFMERGE {p} | LINSERT {l} X a b
+    ZUNION 2 {z} {z} AGGREGATE MIN WITHSCORES | ZINTER 0 {z} | SINTERCARD 0 {t} | UNWATCH x | EXEC x | DISCARD x";
+
 /// Every family of commands, a template in each.
 static FAMILIES: LazyLock<Vec<Vec<&str>>> = LazyLock::new(|| {
     let families = [
@@ -105,6 +122,7 @@ static FAMILIES: LazyLock<Vec<Vec<&str>>> = LazyLock::new(|| {
         STREAMS,
         OTHERS,
         GENERIC,
+        FORMS,
     ];
     let templates = |family: &'static str| {
         family

@@ -4,8 +4,8 @@ use crate::clients;
 use crate::commands::{command, fill};
 use crate::listeners::{self, Listening};
 use crate::program::{Program, Step, Words};
+use crate::races;
 use crate::random::Random;
-use crate::shrink::is_silencing;
 
 /// Scripts of each kind; the last ones fail.
 const SCRIPTS: &[&str] = &[
@@ -64,53 +64,9 @@ pub(crate) fn program(seed: u64) -> Program {
     if random.chance(30) {
         steps.push(send(1, &["QUIT"]));
     }
-    without_races(Program { steps })
-}
-
-/// Leaves out what is a matter of time, or of where a command runs.
-fn without_races(mut program: Program) -> Program {
-    let has = |program: &Program, names: &[&[u8]]| {
-        program.any(|words| words.iter().any(|word| names.contains(&&word[..])))
-    };
-    if has(&program, &[b"WATCH", b"TRACKING"]) {
-        // It refreshes the cached count where it runs, which is a write there, and only there, to those who watch.
-        replace(&mut program, |words| words[0].eq_ignore_ascii_case(b"pfcount"));
-    }
-    if has(&program, &[b"REDIRECT"]) {
-        // The target gets an own connection to the master, and what CLIENT says there is about that: the README says so.
-        let is_about_clients = |words: &Words| {
-            let second = words.get(1).map(|word| word.to_ascii_lowercase());
-            words[0] == b"CLIENT"
-                && matches!(
-                    second.as_deref(),
-                    None | Some(b"info" | b"list" | b"kill" | b"unblock")
-                )
-        };
-        replace(&mut program, is_about_clients);
-    }
-    if has(&program, &[b"BCAST"]) {
-        // Invalidations of a broadcasting cache come once for all that was written in one round of the server's, and
-        // what of a pipeline it reads in one round is a matter of time.
-        let single = |step: Step| match step {
-            Step::Send(number, commands) if !is_silencing(&commands) => {
-                let each = |words| Step::Send(number, vec![words]);
-                commands.into_iter().map(each).collect()
-            }
-            step => vec![step],
-        };
-        program.steps = program.steps.into_iter().flat_map(single).collect();
-    }
-    program
-}
-
-/// Puts PING in the place of commands.
-fn replace(program: &mut Program, is_so: impl Fn(&Words) -> bool) {
-    for step in &mut program.steps {
-        if let Step::Send(_, commands) = step {
-            let found = commands.iter_mut().filter(|words| is_so(words));
-            found.for_each(|words| *words = vec![b"PING".to_vec()]);
-        }
-    }
+    races::without(Program {
+        steps: races::merged(random, steps),
+    })
 }
 
 pub(crate) fn words(text: &str) -> Words {
@@ -152,7 +108,7 @@ fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec
                 "WATCH a",
                 "SUBSCRIBE",
                 "GET",
-                "CLIENT SETNAME inner",
+                // Not CLIENT SETNAME and SETINFO: see open/.
                 "CLIENT GETNAME",
                 "SELECT 1",
                 "BLPOP l1 0",
@@ -160,6 +116,7 @@ fn transaction(random: &mut Random, number: usize, other: usize, steps: &mut Vec
                 "WAIT 0 0",
                 "RESET",
                 "EVAL",
+                "EVAL redis.call('PING') 0",
                 "HELLO 3",
                 "INFO server",
             ]))
@@ -231,20 +188,25 @@ fn scripts(random: &mut Random) -> Vec<Words> {
 /// A blocking command that another client's push, or its time-out, ends.
 fn blocking(random: &mut Random, number: usize, other: usize, steps: &mut Vec<Step>) {
     let (blocked, release) = random.pick(&[
-        ("BLPOP l1 l2 0.02", "RPUSH l1 {v} {v}"),
-        ("BRPOP l1 0.02", "LPUSH l1 {v}"),
-        ("BLMOVE l1 l2 LEFT RIGHT 0.02", "RPUSH l1 {v}"),
-        ("BLMPOP 0.02 1 l1 LEFT COUNT 2", "RPUSH l1 {v} {v} {v}"),
-        ("BZPOPMIN z1 z2 0.02", "ZADD z1 {d} {m}"),
-        ("BZMPOP 0.02 1 z1 MAX", "ZADD z1 {d} {m}"),
-        ("XREAD BLOCK 20 STREAMS x1 $", "XADD x1 500-{n} {f} {v}"),
-        ("BRPOPLPUSH l1 l3 0.02", "RPUSH l1 {v}"),
+        ("BLPOP l1 l2 0.005", "RPUSH l1 {v} {v}"),
+        ("BRPOP l1 0.005", "LPUSH l1 {v}"),
+        ("BLMOVE l1 l2 LEFT RIGHT 0.005", "RPUSH l1 {v}"),
+        ("BLMPOP 0.005 1 l1 LEFT COUNT 2", "RPUSH l1 {v} {v} {v}"),
+        ("BZPOPMIN z1 z2 0.005", "ZADD z1 {d} {m}"),
+        ("BZMPOP 0.005 1 z1 MAX", "ZADD z1 {d} {m}"),
+        ("XREAD BLOCK 5 STREAMS x1 $", "XADD x1 500-{n} {f} {v}"),
+        ("BRPOPLPUSH l1 l3 0.005", "RPUSH l1 {v}"),
+        ("BZPOPMAX z2 z1 0.005", "ZADD z1 {d} {m} {d} {m}"),
+        (
+            "XREADGROUP GROUP group one BLOCK 5 STREAMS x1 >",
+            "XADD x1 500-{n} {f} {v}",
+        ),
     ]);
     // With a release the time is long enough not to run out first; it comes from a client that does nothing else, so
     // that nothing keeps it from being one.
     let released = random.chance(60);
     let blocked = if released {
-        blocked.replace("0.02", "3").replace("BLOCK 20", "BLOCK 3000")
+        blocked.replace("0.005", "3").replace("BLOCK 5 ", "BLOCK 3000 ")
     } else {
         blocked.to_owned()
     };

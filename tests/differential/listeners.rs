@@ -89,7 +89,7 @@ pub(crate) fn step(
                 _ => &[
                     "UNSUBSCRIBE news more __redis__:invalidate",
                     "UNSUBSCRIBE __keyevent@0__:set __keyevent@0__:del __keyspace@0__:s1",
-                    "PUNSUBSCRIBE n* n?ws __key*__:*",
+                    "PUNSUBSCRIBE n* x?y __key*__:*",
                     "SUNSUBSCRIBE shard",
                     "PING",
                 ],
@@ -139,7 +139,7 @@ pub(crate) fn step(
             let lines = random.pick(&[
                 &["SUBSCRIBE news more", "UNSUBSCRIBE more"][..],
                 &["SSUBSCRIBE shard other", "SUNSUBSCRIBE other"],
-                &["PSUBSCRIBE m* n?ws", "PUNSUBSCRIBE m*"],
+                &["PSUBSCRIBE m* x?y", "PUNSUBSCRIBE m*"],
                 &["UNSUBSCRIBE nosuch"],
                 &["SUBSCRIBE"],
             ]);

@@ -1,6 +1,7 @@
 //! Random programs on a plain server and on the ambassador before a group: every reply has to be the same bytes.
 //!
-//! `AMBASSADOR_FUZZ_SECONDS` is how long each of the three servers is compared, `AMBASSADOR_FUZZ_SEED` brings back
+//! A million commands over the three servers, where the machine does that in time. `AMBASSADOR_FUZZ_SECONDS` is how long
+//! each of them is compared instead, however many commands that makes, `AMBASSADOR_FUZZ_SEED` brings back
 //! the program that a failure names, `AMBASSADOR_FUZZ_KEEP_GOING=1` goes on after one. What is found is made small,
 //! and is kept below `regressions/`; below `open/` is what differs today, which the generator avoids.
 
@@ -16,6 +17,7 @@ mod follow;
 mod generator;
 mod listeners;
 mod program;
+mod races;
 mod random;
 mod relay;
 mod run;
@@ -32,8 +34,11 @@ use program::Program;
 use run::Pair;
 use support::{Ambassador, Flavor, Group, Server};
 
-/// How long each server is compared unless the environment says otherwise.
-const SECONDS: u64 = 25;
+/// How many commands each server is compared with unless the environment says otherwise.
+const COMMANDS: usize = 340_000;
+
+/// How long that may take: on two cores, with two servers at a time, all of it takes less than four minutes.
+const SECONDS: u64 = 100;
 
 /// A plain server beside the ambassador with a group, all of one kind.
 struct Sides {
@@ -101,11 +106,14 @@ fn compare(flavor: Flavor) {
     let mut sides = Sides::start(flavor);
     let given = variable("AMBASSADOR_FUZZ_SEED");
     let mut seed = given.unwrap_or_else(rand::random);
+    println!("{flavor}: from AMBASSADOR_FUZZ_SEED={seed} on");
     let begun = Instant::now();
-    let time = Duration::from_secs(variable("AMBASSADOR_FUZZ_SECONDS").unwrap_or(SECONDS));
+    let seconds = variable("AMBASSADOR_FUZZ_SECONDS");
+    let time = Duration::from_secs(seconds.unwrap_or(SECONDS));
+    let most = seconds.map_or(COMMANDS, |_| usize::MAX);
     let keep_going = variable("AMBASSADOR_FUZZ_KEEP_GOING").is_some();
     let (mut programs, mut commands, mut found) = (0_u64, 0, Vec::new());
-    while programs == 0 || (given.is_none() && begun.elapsed() < time) {
+    while programs == 0 || (given.is_none() && begun.elapsed() < time && commands < most) {
         let program = generator::program(seed);
         let _shown = Running(seed, &program);
         if let Err(difference) = sides.pair.run(&program) {
@@ -215,7 +223,7 @@ fn servers_that_differ_in_one_setting_are_told_apart_by_a_small_program() {
     let other = Server::start(Flavor::Redis7, &["--hash-max-listpack-entries", "2"]);
     let mut pair = Pair::new(plain.port(), other.port(), &[other.port()]);
 
-    let (small, difference) = first_difference(&mut pair, 300).expect("the encoding of a hash differs");
+    let (small, difference) = first_difference(&mut pair, 3_000).expect("the encoding of a hash differs");
 
     assert!(small.commands() <= 4, "{small}\n{difference}");
     assert!(

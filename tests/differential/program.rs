@@ -7,7 +7,7 @@
 //! 1 raw "PING\r\n"                 bytes as they are
 //! 1 scan HSCAN h 0 COUNT 10        an iteration from cursor 0 to its end; what it found is compared as a set
 //! 1> CLIENT KILL ID @id2           what each side calls connection 2
-//! 1 await                          waits until no client is blocked: time-outs of blocking commands
+//! 1 await                          waits until no client is blocked: time-outs, of which long ones are cut short
 //! ```
 //!
 //! A word stands bare when it is letters, digits and a few signs, and quoted with Rust's byte escapes otherwise.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::compare::children;
+use crate::connection::is_monitored;
 use crate::program::{Words, line};
 use crate::wire::{PATIENCE, Wire, encode, frame_end, show};
 
@@ -45,7 +46,13 @@ fn iterate(wire: &mut Wire, words: &Words) -> BTreeSet<Vec<u8>> {
         let mut bytes = Vec::new();
         encode(&mut bytes, &words);
         wire.send(&bytes);
-        let Some(reply) = wire.wait_frame(PATIENCE) else {
+        let reply = loop {
+            let frame = wire.wait_frame(PATIENCE);
+            if !frame.as_ref().is_some_and(|frame| is_monitored(frame)) {
+                break frame;
+            }
+        };
+        let Some(reply) = reply else {
             found.insert(b"(no reply)".to_vec());
             return found;
         };

@@ -39,6 +39,21 @@ pub use reply::Reply;
 pub use sentinel::{Sentinel, WATCHED};
 pub use server::{Flavor, Server};
 
+/// A story on every flavor, beside a plain server of that flavor: over a master and one replica. No panic is behind
+/// what it sees.
+pub fn beside_a_plain_server(story: impl Fn(&Server, &Group, &Ambassador)) {
+    for flavor in Flavor::ALL {
+        let plain = Server::start(flavor, &[]);
+        let group = Group::start(flavor, 1);
+        let ambassador = Ambassador::over(&group);
+        story(&plain, &group, &ambassador);
+        assert!(
+            ambassador.metric("redis_ambassador_panics_total") < 0.5,
+            "{flavor}"
+        );
+    }
+}
+
 /// How long anything that normally takes milliseconds may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 

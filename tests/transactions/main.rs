@@ -1,242 +1,13 @@
 //! Transactions through the ambassador: a plain server's bytes, and nothing of one client's state for the next.
 
+mod stories;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::thread;
 
-use support::{Ambassador, Client, Flavor, Group, Reply, Server};
-
-fn each(story: impl Fn(&Server, &Group, &Ambassador)) {
-    for flavor in Flavor::ALL {
-        let plain = Server::start(flavor, &[]);
-        let group = Group::start(flavor, 1);
-        let ambassador = Ambassador::over(&group);
-        story(&plain, &group, &ambassador);
-        assert!(
-            ambassador.metric("redis_ambassador_panics_total") < 0.5,
-            "{flavor}"
-        );
-    }
-}
-
-type Story = &'static [&'static [&'static str]];
-
-/// Each leaves its connection outside a transaction, in database 0, with nothing watched.
-const STORIES: &[Story] = &[
-    &[
-        &["MULTI"],
-        &["INCR", "n"],
-        &["GET", "n"],
-        &["EXEC"],
-        &["GET", "n"],
-    ],
-    &[&["MULTI"], &["EXEC"]],
-    &[&["MULTI"], &["INCR", "n"], &["DISCARD"], &["EXISTS", "n"]],
-    &[&["MULTI"], &["MULTI"], &["SET", "a", "1"], &["EXEC"]],
-    &[&["EXEC"], &["DISCARD"], &["UNWATCH"]],
-    &[
-        &["MULTI"],
-        &["NOSUCH", "a"],
-        &["SET", "a", "1"],
-        &["EXEC"],
-        &["EXISTS", "a"],
-    ],
-    &[
-        &["MULTI"],
-        &["GET"],
-        &["SET", "a", "1"],
-        &["EXEC"],
-        &["EXISTS", "a"],
-    ],
-    &[
-        &["MULTI"],
-        &["CONFIG", "NOSUCH"],
-        &["EXEC"],
-        &["MULTI"],
-        &["EXEC"],
-    ],
-    &[&["MULTI", "x"], &["SET", "a", "1"], &["EXEC"]],
-    &[&["MULTI"], &["EXEC", "x"], &["SET", "a", "1"], &["EXEC"]],
-    &[&["MULTI"], &["DISCARD", "x"], &["SET", "a", "1"], &["EXEC"]],
-    &[
-        &["MULTI"],
-        &["SET", "s", "x"],
-        &["INCR", "s"],
-        &["SET", "t", "y"],
-        &["EXEC"],
-        &["GET", "t"],
-    ],
-    &[
-        &["WATCH"],
-        &["WATCH", "w"],
-        &["MULTI"],
-        &["WATCH", "v"],
-        &["SET", "w", "1"],
-        &["EXEC"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["SET", "w", "own"],
-        &["MULTI"],
-        &["SET", "w", "2"],
-        &["EXEC"],
-        &["GET", "w"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["SET", "w", "own"],
-        &["UNWATCH"],
-        &["MULTI"],
-        &["SET", "w", "2"],
-        &["EXEC"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["SET", "w", "own"],
-        &["MULTI"],
-        &["DISCARD"],
-        &["MULTI"],
-        &["GET", "w"],
-        &["EXEC"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["EXEC"],
-        &["SET", "w", "own"],
-        &["MULTI"],
-        &["GET", "w"],
-        &["EXEC"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["MULTI"],
-        &["UNWATCH"],
-        &["SET", "w", "1"],
-        &["EXEC"],
-    ],
-    &[
-        &["MULTI"],
-        &["BLPOP", "none", "0"],
-        &["BRPOPLPUSH", "none", "x", "0"],
-        &["XREAD", "BLOCK", "0", "STREAMS", "s", "$"],
-        &["EXEC"],
-    ],
-    &[&["MULTI"], &["WAIT", "0", "0"], &["EXEC"]],
-    &[
-        &["MULTI"],
-        &["SELECT", "3"],
-        &["SET", "in", "three"],
-        &["SELECT", "0"],
-        &["EXEC"],
-        &["EXISTS", "in"],
-    ],
-    &[
-        &["MULTI"],
-        &["SELECT", "3"],
-        &["EXEC"],
-        &["SET", "x", "1"],
-        &["DBSIZE"],
-        &["SELECT", "0"],
-        &["EXISTS", "x"],
-    ],
-    &[
-        &["MULTI"],
-        &["SELECT", "99"],
-        &["GET", "a"],
-        &["EXEC"],
-        &["SET", "a", "zero"],
-        &["GET", "a"],
-    ],
-    &[
-        &["MULTI"],
-        &["CLIENT", "SETNAME", "in-multi"],
-        &["CLIENT", "GETNAME"],
-        &["EXEC"],
-        &["CLIENT", "GETNAME"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["CLIENT", "SETNAME", "named"],
-        &["CLIENT", "GETNAME"],
-        &["MULTI"],
-        &["CLIENT", "GETNAME"],
-        &["EXEC"],
-        &["CLIENT", "GETNAME"],
-    ],
-    &[
-        &["WATCH", "w"],
-        &["SELECT", "2"],
-        &["MULTI"],
-        &["SET", "w", "1"],
-        &["EXEC"],
-        &["SELECT", "0"],
-        &["EXISTS", "w"],
-    ],
-    &[
-        &["CLIENT", "SETNAME", "me"],
-        &["MULTI"],
-        &["CLIENT", "GETNAME"],
-        &["EXEC"],
-        &["CLIENT", "GETNAME"],
-        &["ECHO", "x"],
-    ],
-    &[
-        &["CLIENT", "SETNAME", "me"],
-        &["MULTI"],
-        &["SELECT", "0"],
-        &["DISCARD"],
-        &["CLIENT", "GETNAME"],
-    ],
-    &[
-        &["CLIENT", "SETNAME", "me"],
-        &["MULTI"],
-        &["CLIENT", "SETNAME", "you"],
-        &["CLIENT", "GETNAME"],
-        &["EXEC"],
-        &["CLIENT", "GETNAME"],
-    ],
-    &[
-        &["CLIENT", "SETNAME", "me"],
-        &["MULTI"],
-        &["SUBSCRIBE", "ch"],
-        &["EXEC"],
-        &["CLIENT", "GETNAME"],
-        &["UNSUBSCRIBE", "ch"],
-        &["ECHO", "x"],
-    ],
-    // Not a refused login: Redis 8.0's EXEC is then an array that is short of an element.
-    &[&["MULTI"], &["HELLO", "9"], &["EXEC"]],
-    &[&["MULTI"], &["AUTH", "a", "b", "c"], &["EXEC"]],
-    &[
-        &["MULTI"],
-        &["SUBSCRIBE", "ch"],
-        &["EXEC"],
-        &["UNSUBSCRIBE", "ch"],
-        &["GET", "a"],
-    ],
-    &[
-        &["MULTI"],
-        &["EVAL", "return redis.call('INCR', KEYS[1])", "1", "n"],
-        &["EXEC"],
-    ],
-    &[&["MULTI"], &["SET", "a", "1"], &["RESET"], &["EXEC"]],
-    &[
-        &["MULTI"],
-        &["PING"],
-        &["PING", "x"],
-        &["ECHO", "y"],
-        &["TYPE", "a"],
-        &["SORT", "a"],
-        &["EXEC"],
-    ],
-    &[
-        &["MULTI"],
-        &["SCRIPT", "EXISTS", "00"],
-        &["OBJECT", "ENCODING", "a"],
-        &["EXEC"],
-    ],
-    &[&["CLIENT", "REPLY", "SKIP"], &["MULTI"], &["GET", "a"], &["EXEC"]],
-];
+use stories::{STORIES, Story};
+use support::{Ambassador, Client, Flavor, Group, Reply, Server, beside_a_plain_server};
 
 /// All bytes that a story is answered with, in one write or step by step, and whether what follows is in step.
 fn told(client: &mut Client, story: Story, version: u8, at_once: bool) -> String {
@@ -306,7 +77,7 @@ fn every_story_is_told_as_a_plain_server_tells_it() {
 
 #[test]
 fn a_refused_command_makes_the_transaction_fail() {
-    each(|_, group, ambassador| {
+    beside_a_plain_server(|_, group, ambassador| {
         for version in [2, 3] {
             let mut client = ambassador.client();
             client.hello(version);
@@ -330,7 +101,7 @@ fn a_refused_command_makes_the_transaction_fail() {
 
 #[test]
 fn what_another_client_touches_aborts_with_a_plain_servers_null() {
-    each(|plain, group, ambassador| {
+    beside_a_plain_server(|plain, group, ambassador| {
         let (mut direct, mut client) = (plain.client(), ambassador.client());
         let mut other = ambassador.client();
         for version in [2, 3] {
@@ -359,7 +130,7 @@ fn what_another_client_touches_aborts_with_a_plain_servers_null() {
 
 #[test]
 fn an_id_inside_a_transaction_is_a_number_and_outside_the_clients_own() {
-    each(|_, _, ambassador| {
+    beside_a_plain_server(|_, _, ambassador| {
         let mut client = ambassador.client();
         let id = client.command(&["CLIENT", "ID"]);
         let replies = client.pipeline(&[&["MULTI"], &["CLIENT", "ID"], &["EXEC"], &["CLIENT", "ID"]]);
@@ -375,7 +146,7 @@ fn an_id_inside_a_transaction_is_a_number_and_outside_the_clients_own() {
 
 #[test]
 fn large_values_pass_inside_transactions() {
-    each(|_, _, ambassador| {
+    beside_a_plain_server(|_, _, ambassador| {
         let large = "x".repeat(300 * 1024);
         let mut client = ambassador.client();
         for version in [2, 3] {
@@ -412,7 +183,7 @@ fn large_values_pass_inside_transactions() {
 /// A thousand transactions of many clients, each with a state of its own, over a few connections.
 #[test]
 fn connections_come_back_clean_and_are_used_again() {
-    each(|_, group, ambassador| {
+    beside_a_plain_server(|_, group, ambassador| {
         const CLIENTS: usize = 40;
         let connections = || -> u64 {
             group.master.info("stats")["total_connections_received"]
@@ -456,7 +227,7 @@ fn connections_come_back_clean_and_are_used_again() {
 
 #[test]
 fn a_transactions_state_never_reaches_another_client() {
-    each(|_, group, ambassador| {
+    beside_a_plain_server(|_, group, ambassador| {
         let port = ambassador.port();
         let dirty: [Story; 6] = [
             &[&["WATCH", "shared"], &["SET", "shared", "x"]],
