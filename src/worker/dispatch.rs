@@ -2,9 +2,9 @@
 
 use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Sent};
+use super::link::{Kind, Sent, Use};
 use super::requests::{Needed, Outcome, Segment};
-use super::slots::ClientKey;
+use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::resp::write;
@@ -50,6 +50,11 @@ impl Worker {
                 .is_some_and(|home| Some(home) != self.lane_node(client))
         {
             // What is owed comes from another node: a former master, perhaps.
+            self.stall(key, Stall::Owed);
+            return false;
+        }
+        if client.lane == Lane::Master && self.is_retired(client.master_link) {
+            // It comes from where the master was before it moved.
             self.stall(key, Stall::Owed);
             return false;
         }
@@ -128,6 +133,11 @@ impl Worker {
             },
             (true, _) => Kind::Writes,
         }
+    }
+
+    fn is_retired(&self, link: Option<LinkKey>) -> bool {
+        link.and_then(|link| self.links.get(link))
+            .is_some_and(|link| link.usage == Use::Retired)
     }
 
     /// The node from which a client in the master's lane gets what it is owed.

@@ -250,7 +250,10 @@ impl Worker {
         let (node, warm) = match self.links.get(lease.link) {
             Some(link) => (
                 (link.node, link.profile),
-                clean && is_clean(link) && self.route.master == Some(link.node),
+                clean
+                    && is_clean(link)
+                    && self.route.master == Some(link.node)
+                    && self.topology.node(link.node).and_then(|node| node.address) == Some(link.address),
             ),
             None => return,
         };

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::edit::Edit;
@@ -172,6 +173,8 @@ pub(super) enum Use {
     Warm,
     /// The client whose own connection it is.
     Leased(ClientKey),
+    /// Nobody any more: its node has moved. It ends when what is on it is answered.
+    Retired,
     /// Nobody: it was made for one command that a busy node takes only on a connection of its own.
     Errand,
 }
@@ -184,6 +187,8 @@ pub(super) enum Use {
 )]
 pub(super) struct Link {
     pub(super) node: NodeId,
+    /// Where that was when the link was made.
+    pub(super) address: SocketAddr,
     pub(super) profile: ProfileId,
     pub(super) socket: Socket,
     pub(super) phase: Phase,
@@ -231,9 +236,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(node: NodeId, profile: ProfileId, socket: Socket, usage: Use, now: Instant) -> Self {
+    pub(super) fn new(
+        (node, address): (NodeId, SocketAddr),
+        profile: ProfileId,
+        socket: Socket,
+        usage: Use,
+        now: Instant,
+    ) -> Self {
         Link {
             node,
+            address,
             profile,
             socket,
             phase: Phase::Connecting(now),
@@ -265,14 +277,14 @@ impl Link {
 
     /// Whether this is an own connection rather than a shared link.
     pub(super) fn is_lease(&self) -> bool {
-        self.usage != Use::Shared
+        !matches!(self.usage, Use::Shared | Use::Retired)
     }
 
     /// The client whose own connection this is.
     pub(super) fn owner(&self) -> Option<ClientKey> {
         match self.usage {
             Use::Leased(owner) => Some(owner),
-            Use::Shared | Use::Warm | Use::Errand => None,
+            Use::Shared | Use::Warm | Use::Retired | Use::Errand => None,
         }
     }
 

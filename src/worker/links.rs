@@ -110,7 +110,7 @@ impl Worker {
             }
         };
         tune(&stream);
-        let mut link = Link::new(node, profile, Socket::Tcp(stream), usage, self.now);
+        let mut link = Link::new((node, address), profile, Socket::Tcp(stream), usage, self.now);
         let replies = self.profiles.get(profile).handshake(&mut link.handshake);
         link.handshake_replies = replies;
         if matches!(usage, Use::Leased(_)) {
@@ -303,6 +303,38 @@ impl Worker {
         self.unlist(key, &link);
     }
 
+    /// Links to where a node was before it moved are used no more: those that wait end, those with something on them
+    /// end when that is answered.
+    pub(super) fn retire_moved_links(&mut self) {
+        for key in self.links.keys() {
+            let Some(link) = self.links.get_mut(key) else {
+                continue;
+            };
+            let moved = self
+                .topology
+                .node(link.node)
+                .is_some_and(|node| node.address.is_some_and(|address| address != link.address));
+            if !moved {
+                continue;
+            }
+            let (place, usage) = ((link.node, link.profile), link.usage);
+            match usage {
+                Use::Warm => self.drop_link(key),
+                Use::Shared => {
+                    link.usage = Use::Retired;
+                    let done = link.pipeline.is_empty() && link.waiters.is_empty();
+                    if let Some(keys) = self.shared.get_mut(&place) {
+                        keys.retain(|other| *other != key);
+                    }
+                    if done {
+                        self.drop_link(key);
+                    }
+                }
+                Use::Leased(_) | Use::Retired | Use::Errand => {}
+            }
+        }
+    }
+
     /// Takes a link that is gone out of every list and count.
     pub(super) fn unlist(&mut self, key: LinkKey, link: &Link) {
         let place = (link.node, link.profile);
@@ -319,6 +351,12 @@ impl Worker {
             Use::Warm => {
                 stats.warm.sub(1);
                 &mut self.warm
+            }
+            Use::Retired => {
+                if link.phase == Phase::Up {
+                    stats.links.sub(1);
+                }
+                return;
             }
             Use::Errand => return,
             Use::Leased(_) => {

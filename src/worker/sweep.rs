@@ -74,6 +74,10 @@ impl Worker {
                     self.drop_link(key);
                     return false;
                 }
+                if link.usage == Use::Retired && link.pipeline.is_empty() {
+                    self.drop_link(key);
+                    return false;
+                }
                 let unused = link.pipeline.is_empty() && link.owner().is_none() && link.waiters.is_empty();
                 let kept = link.usage == Use::Shared && link.profile == self.plain;
                 if unused && !kept && self.now >= link.used + upstream.idle_timeout {

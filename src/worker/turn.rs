@@ -363,6 +363,7 @@ impl Worker {
     fn adopt(&mut self, topology: Arc<Topology>) {
         self.topology = topology;
         self.choose_route();
+        self.retire_moved_links();
         self.leave_lost_nodes();
         self.unpark();
         self.wake_waiting();

@@ -62,10 +62,34 @@ impl Ambassador {
         Self::spawn_in(private_dir(), None, args)
     }
 
+    /// Starts it where `hosts` is what `/etc/hosts` says, and does not wait for anything. `None`: this user may not
+    /// do that.
+    #[track_caller]
+    pub fn spawn_with_hosts(hosts: &Path, config: &str, args: &[&str]) -> Option<Self> {
+        let may = Command::new("unshare").args(["--mount", "true"]).output();
+        if !may.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
+        ]);
+        command.arg(hosts).arg(env!("CARGO_BIN_EXE_redis-ambassador"));
+        Some(Self::spawn_by(command, private_dir(), Some(config), args))
+    }
+
     #[track_caller]
     fn spawn_in(dir: TempDir, config: Option<&str>, args: &[&str]) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_redis-ambassador"));
+        Self::spawn_by(command, dir, config, args)
+    }
+
+    #[track_caller]
+    fn spawn_by(mut command: Command, dir: TempDir, config: Option<&str>, args: &[&str]) -> Self {
         let (port, admin_port) = two_free_ports();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_redis-ambassador"));
         command.args([
             "--listen",
             &format!("127.0.0.1:{port}"),
