@@ -74,9 +74,6 @@ impl Segment {
     }
 }
 
-/// Where a request's name and its second word stand.
-type Names = (Range<usize>, Option<Range<usize>>);
-
 /// What became of a request that is not simply sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -96,15 +93,15 @@ impl Worker {
     pub(super) fn process(&mut self, key: ClientKey, data: &[u8]) -> usize {
         let mut last = None;
         let dealt_with = self.process_each(key, data, &mut last);
-        // In a tunnel it has been remembered already.
-        if let Some((name, second)) = last.filter(|_| !self.is_tunnelled(key)) {
-            self.remember_command(key, &data[name], second.map(|second| &data[second]));
+        if let Some(at) = last {
+            let mut words = Arguments::of(&data[at..]);
+            self.remember_command(key, words.next().unwrap_or_default(), words.next());
         }
         dealt_with
     }
 
-    /// As [`Worker::process`]; `last` is where the names of the last request stand.
-    fn process_each(&mut self, key: ClientKey, data: &[u8], last: &mut Option<Names>) -> usize {
+    /// As [`Worker::process`]; `last` is where the last request begins that was not in a tunnel.
+    fn process_each(&mut self, key: ClientKey, data: &[u8], last: &mut Option<usize>) -> usize {
         let mut segment = Segment::starting(0);
         let mut at = 0;
         loop {
@@ -119,7 +116,10 @@ impl Worker {
                 return at;
             }
             match &mut client.mode {
-                Mode::Tunnel(_) => return at + self.tunnel_requests(key, &data[at..]),
+                Mode::Tunnel(_) => {
+                    *last = None;
+                    return at + self.tunnel_requests(key, &data[at..]);
+                }
                 Mode::Leased(lease) if lease.upload.is_some() => {
                     match self.go_on_uploading(key, &data[at..]) {
                         Some(taken) => at += taken,
@@ -136,9 +136,7 @@ impl Worker {
             match client.scanner.scan(&data[at..], self.bounds) {
                 Ok(Step::Complete(request)) => {
                     let bytes = &data[at..at + request.len];
-                    let of_data = |range: &Range<usize>| at + range.start..at + range.end;
-                    let second = (request.argc > 1).then(|| of_data(&request.second));
-                    *last = Some((of_data(&request.name), second));
+                    *last = Some(at);
                     let verdict = self.judge(&request, bytes);
                     if self.is_plain(key, verdict) {
                         segment.add(verdict.class, at + request.len);
