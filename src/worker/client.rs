@@ -140,44 +140,23 @@ pub(super) struct Tunnel {
     pub(super) mends: Mends,
 }
 
-/// The first words of a command in place, so that remembering it allocates nothing.
+/// The name of a command in place, so that remembering one allocates nothing.
 #[derive(Debug, Default)]
-pub(super) struct CommandWords {
-    name: Word,
-    second: Option<Word>,
-}
-
-#[derive(Debug, Default)]
-struct Word {
+pub(super) struct CommandName {
     length: u8,
     bytes: [u8; 31],
 }
 
-impl Word {
-    /// Words that are too long are cut: no command has any.
-    fn set(&mut self, text: &[u8]) {
-        let length = text.len().min(self.bytes.len());
-        self.bytes[..length].copy_from_slice(&text[..length]);
+impl CommandName {
+    /// Names that are too long are cut: Redis has none.
+    pub(super) fn set(&mut self, name: &[u8]) {
+        let length = name.len().min(self.bytes.len());
+        self.bytes[..length].copy_from_slice(&name[..length]);
         self.length = length as u8;
     }
 
-    fn text(&self) -> &[u8] {
+    pub(super) fn name(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
-    }
-}
-
-impl CommandWords {
-    pub(super) fn set(&mut self, name: &[u8], second: Option<&[u8]>) {
-        self.name.set(name);
-        match second {
-            Some(second) => self.second.get_or_insert_default().set(second),
-            None => self.second = None,
-        }
-    }
-
-    /// Its name, and the word behind that.
-    pub(super) fn words(&self) -> (&[u8], Option<&[u8]>) {
-        (self.name.text(), self.second.as_ref().map(Word::text))
     }
 }
 
@@ -229,7 +208,7 @@ pub(super) struct Client {
     /// When it connected.
     pub(super) born: Instant,
     /// The last command of the bytes that it sent last.
-    pub(super) command: CommandWords,
+    pub(super) command: CommandName,
     /// When it last sent anything.
     pub(super) heard: Instant,
     /// Since when a request is incomplete.
@@ -263,7 +242,7 @@ impl Client {
             overrun: false,
             closing: false,
             born: now,
-            command: CommandWords::default(),
+            command: CommandName::default(),
             heard: now,
             began: None,
         }

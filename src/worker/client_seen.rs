@@ -26,7 +26,15 @@ impl Worker {
     /// Remembers the command that a client sent last.
     pub(super) fn remember_command(&mut self, key: ClientKey, name: &[u8], second: Option<&[u8]>) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.command.set(name, second);
+            // Nearly always; and a name that is one of a subcommand has a bar in it.
+            if client.command.name().eq_ignore_ascii_case(name) {
+                return;
+            }
+            // What no server knows leaves none behind (`processCommand` in Redis's server.c).
+            let command = self.topology.table.lookup(name, second);
+            client
+                .command
+                .set(command.map_or(b"", |command| command.name.as_bytes()));
         }
     }
 
@@ -55,10 +63,7 @@ impl Worker {
         let client = self.clients.get(key)?;
         let session = &client.session;
         let names = session.names.as_deref();
-        let (name, second) = client.command.words();
-        // What no server knows leaves none behind (`processCommand` in Redis's server.c).
-        let command = self.topology.table.lookup(name, second);
-        let command = command.map_or(&b""[..], |command| command.name.as_bytes());
+        let command = client.command.name();
         let listens = match &client.mode {
             Mode::Tunnel(tunnel) => tunnel.listens,
             _ => Listens::No,

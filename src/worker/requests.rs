@@ -74,6 +74,9 @@ impl Segment {
     }
 }
 
+/// Where a request's name and its second word stand.
+type Names = (Range<usize>, Option<Range<usize>>);
+
 /// What became of a request that is not simply sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -93,15 +96,14 @@ impl Worker {
     pub(super) fn process(&mut self, key: ClientKey, data: &[u8]) -> usize {
         let mut last = None;
         let dealt_with = self.process_each(key, data, &mut last);
-        if let Some(at) = last {
-            let mut words = Arguments::of(&data[at..]);
-            self.remember_command(key, words.next().unwrap_or_default(), words.next());
+        if let Some((name, second)) = last {
+            self.remember_command(key, &data[name], second.map(|second| &data[second]));
         }
         dealt_with
     }
 
-    /// As [`Worker::process`]; `last` is where the last request begins that was not in a tunnel.
-    fn process_each(&mut self, key: ClientKey, data: &[u8], last: &mut Option<usize>) -> usize {
+    /// As [`Worker::process`]; `last` is where the names of the last request stand.
+    fn process_each(&mut self, key: ClientKey, data: &[u8], last: &mut Option<Names>) -> usize {
         let mut segment = Segment::starting(0);
         let mut at = 0;
         loop {
@@ -117,6 +119,7 @@ impl Worker {
             }
             match &mut client.mode {
                 Mode::Tunnel(_) => {
+                    // There it is remembered already.
                     *last = None;
                     return at + self.tunnel_requests(key, &data[at..]);
                 }
@@ -136,7 +139,9 @@ impl Worker {
             match client.scanner.scan(&data[at..], self.bounds) {
                 Ok(Step::Complete(request)) => {
                     let bytes = &data[at..at + request.len];
-                    *last = Some(at);
+                    let of_data = |range: &Range<usize>| at + range.start..at + range.end;
+                    let second = (request.argc > 1).then(|| of_data(&request.second));
+                    *last = Some((of_data(&request.name), second));
                     let verdict = self.judge(&request, bytes);
                     if self.is_plain(key, verdict) {
                         segment.add(verdict.class, at + request.len);
