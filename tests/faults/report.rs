@@ -1,0 +1,186 @@
+//! The figures of a run, as rows of a table.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::check::Findings;
+use crate::load::Logs;
+use crate::tally::{Diary, Stall, Tally};
+
+/// One failover.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failover {
+    /// When it was asked for, or the master killed.
+    pub(crate) at: Instant,
+    /// Until another node took a write from this harness.
+    pub(crate) took: Duration,
+}
+
+/// What a run of failovers came to.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) name: String,
+    pub(crate) failovers: Vec<Failover>,
+    pub(crate) reads: Tally,
+    pub(crate) writes: Tally,
+    pub(crate) transactions: Tally,
+    pub(crate) findings: Findings,
+    /// The longest stall of any client around each failover.
+    pub(crate) stalls: Vec<Duration>,
+    pub(crate) read_stalls: Vec<Duration>,
+    /// Errors by example.
+    pub(crate) examples: Vec<String>,
+}
+
+impl Figures {
+    pub(crate) fn of(name: String, failovers: Vec<Failover>, logs: &Logs, findings: Findings) -> Self {
+        let mut figures = Self {
+            name,
+            reads: Tally::default(),
+            writes: Tally::default(),
+            transactions: Tally::default(),
+            findings,
+            stalls: worst(&failovers, logs.writers.iter().map(|log| &log.diary)),
+            read_stalls: worst(&failovers, logs.readers.iter().map(|log| &log.diary)),
+            examples: Vec::new(),
+            failovers,
+        };
+        for log in &logs.readers {
+            figures.reads.add(&log.all);
+            figures.example("read", &log.diary);
+        }
+        for log in &logs.writers {
+            figures.writes.add(&log.all);
+            figures.example("write", &log.diary);
+        }
+        for log in &logs.transactors {
+            figures.transactions.add(&log.all);
+            figures.example("transaction", &log.diary);
+        }
+        figures
+    }
+
+    fn example(&mut self, kind: &str, diary: &Diary) {
+        self.examples
+            .extend(diary.examples.iter().map(|text| format!("{kind}: {text}")));
+    }
+
+    /// The bars that every run has to meet, as far as it does not.
+    pub(crate) fn missed(&self, is_planned: bool) -> Vec<String> {
+        let mut missed = self.findings.wrong.clone();
+        let mut bar = |what: &str, count: u64| {
+            if count > 0 {
+                missed.push(format!("{count} {what}"));
+            }
+        };
+        bar("errors on reads", self.reads.errors() + self.reads.in_doubt);
+        bar("errors on writes other than INDOUBT", self.writes.errors());
+        if is_planned {
+            bar("writes in doubt", self.writes.in_doubt);
+            bar("acknowledged writes missing", self.findings.missing());
+        }
+        missed
+    }
+
+    /// When each missing append was answered, in milliseconds from the failover nearest to it.
+    fn losses(&self) -> Vec<i64> {
+        let from = |answered: Instant, at: Instant| match answered.checked_duration_since(at) {
+            Some(after) => after.as_millis() as i64,
+            None => -((at - answered).as_millis() as i64),
+        };
+        let nearest = |answered: &Instant| {
+            let all = self.failovers.iter().map(|failover| from(*answered, failover.at));
+            all.min_by_key(|distance| distance.abs())
+        };
+        self.findings.missing_appends.iter().filter_map(nearest).collect()
+    }
+}
+
+/// The longest stall of any of these clients that overlaps each failover and the second after it.
+fn worst<'a>(failovers: &[Failover], diaries: impl Iterator<Item = &'a Diary>) -> Vec<Duration> {
+    let stalls: Vec<Stall> = diaries.flat_map(|diary| diary.stalls.iter().copied()).collect();
+    let longest = |failover: &Failover| {
+        let until = failover.at + failover.took + Duration::from_secs(1);
+        let near = stalls
+            .iter()
+            .filter(|stall| stall.since < until && stall.since + stall.lasted > failover.at);
+        near.map(|stall| stall.lasted).max().unwrap_or_default()
+    };
+    failovers.iter().map(longest).collect()
+}
+
+/// All runs as a table in Markdown, and what errors said below it.
+pub(crate) fn table(runs: &[Figures]) -> String {
+    let mut text = String::from(
+        "| run | failovers | reads: commands, errors | writes: commands, in doubt, errors | transactions: commands, in doubt, errors \
+         | counters too high | acknowledged writes missing | the failover itself: median, longest | a write's longest stall: median, longest | a read's: median, longest |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for run in runs {
+        let took: Vec<Duration> = run.failovers.iter().map(|failover| failover.took).collect();
+        let commands = |tally: &Tally| tally.acknowledged + tally.in_doubt + tally.errors();
+        let findings = &run.findings;
+        let _ = writeln!(
+            text,
+            "| {} | {} | {}, {} | {}, {}, {} | {}, {}, {} | {} | {} | {} | {} | {} |",
+            run.name,
+            run.failovers.len(),
+            commands(&run.reads),
+            run.reads.errors() + run.reads.in_doubt,
+            commands(&run.writes),
+            run.writes.in_doubt,
+            run.writes.errors(),
+            commands(&run.transactions),
+            run.transactions.in_doubt,
+            run.transactions.errors(),
+            findings.too_high,
+            findings.missing(),
+            two(&took),
+            two(&run.stalls),
+            two(&run.read_stalls),
+        );
+    }
+    text
+}
+
+/// What a table has no room for.
+pub(crate) fn details(run: &Figures) -> String {
+    let mut text = format!(
+        "{}: reads {:?}\n  writes {:?}\n  transactions {:?}\n",
+        run.name, run.reads, run.writes, run.transactions
+    );
+    let findings = &run.findings;
+    let _ = writeln!(
+        text,
+        "  missing: {} appends, {} counts, {} registers, {} transactions; missing appends were answered at {:?} ms of a failover, which took {:?} ms",
+        findings.missing_appends.len(),
+        findings.missing_counts,
+        findings.missing_registers,
+        findings.transactions_missing,
+        run.losses(),
+        run.failovers
+            .iter()
+            .map(|failover| failover.took.as_millis())
+            .collect::<Vec<_>>(),
+    );
+    for wrong in findings.wrong.iter().chain(&findings.transactions_wrong).take(20) {
+        let _ = writeln!(text, "  wrong: {wrong}");
+    }
+    let mut examples = run.examples.clone();
+    examples.sort();
+    examples.dedup();
+    for example in examples.iter().take(20) {
+        let _ = writeln!(text, "  {example}");
+    }
+    text
+}
+
+/// The middle one and the longest.
+fn two(times: &[Duration]) -> String {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    match (sorted.get(sorted.len() / 2), sorted.last()) {
+        (Some(middle), Some(longest)) => format!("{} ms, {} ms", middle.as_millis(), longest.as_millis()),
+        _ => "-".to_owned(),
+    }
+}
