@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::check;
 use crate::load::{Load, Shape};
-use crate::report::{Failover, Figures, details};
+use crate::report::{Failover, Figures, details, time_of_day};
 use crate::support::{Ambassador, Flavor, Reply, WATCHED, eventually};
 use crate::world::{PATIENCE, World};
 
@@ -44,6 +44,10 @@ pub(crate) fn run(kind: Kind, flavor: Flavor, times: usize) -> Figures {
     let ambassador = world.ambassador();
     world.wait_seen(&ambassador, 0);
     let figures = under_load(&mut world, kind, times, ambassador.port(), Some(&ambassador));
+    if !figures.missed(kind.is_planned()).is_empty() {
+        world.tell();
+        println!("--- the ambassador's log ---\n{}", ambassador.log());
+    }
     assert!(
         ambassador.metric("redis_ambassador_panics_total") < 0.5,
         "{}",
@@ -73,7 +77,8 @@ pub(crate) fn under_load(
         let at = Instant::now();
         let (next, took) = fail_over(world, kind, master);
         println!(
-            "{flavor}, {}, {} of {times}: {} ms",
+            "{} {flavor}, {}, {} of {times}: {} ms",
+            time_of_day(at),
             kind.name(),
             turn + 1,
             took.as_millis()
@@ -99,7 +104,7 @@ pub(crate) fn under_load(
 }
 
 /// Waits until all is well, and until the clients have gone on for a while; gives the master.
-fn settle(world: &World, ambassador: Option<&Ambassador>, load: &Load) -> usize {
+pub(crate) fn settle(world: &World, ambassador: Option<&Ambassador>, load: &Load) -> usize {
     let before = load.written();
     eventually(PATIENCE, || (load.written() > before + 500).then_some(()));
     let master = world.wait_settled();
@@ -111,7 +116,7 @@ fn settle(world: &World, ambassador: Option<&Ambassador>, load: &Load) -> usize 
 
 /// Makes another node the master; which, and how long that took.
 #[track_caller]
-fn fail_over(world: &mut World, kind: Kind, master: usize) -> (usize, Duration) {
+pub(crate) fn fail_over(world: &mut World, kind: Kind, master: usize) -> (usize, Duration) {
     let begun = match kind {
         Kind::Sentinel => eventually(PATIENCE, || {
             let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! Faults under load: what applications see of them, compared with what they were told.
 //!
-//! `AMBASSADOR_FAILOVERS` is how many failovers of each kind there are (`make failover`: 50).
+//! `AMBASSADOR_FAILOVERS` is how many failovers of each kind there are (`make failover`: 50), `AMBASSADOR_SOAK_SECONDS`
+//! how long random faults go on (`make soak`: 900), `AMBASSADOR_FAULT_SEED` brings back those that a run names.
 
 #![allow(
     clippy::disallowed_methods,
@@ -14,29 +15,34 @@ mod check;
 mod failover;
 mod link_faults;
 mod load;
+mod plan;
 mod pump;
 mod reader;
 mod relay;
 mod report;
+mod soak;
 mod tally;
 mod transactor;
 mod world;
 mod writer;
 
+use std::time::Duration;
+
 use failover::Kind;
 use support::Flavor;
 
-fn number(name: &str, default: usize) -> usize {
-    let Ok(text) = std::env::var(name) else {
-        return default;
-    };
-    text.parse()
-        .unwrap_or_else(|_| panic!("{name}={text} is not a number"))
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+    )
 }
 
 #[track_caller]
 fn meets_its_bars(kind: Kind, flavor: Flavor) {
-    let figures = failover::run(kind, flavor, number("AMBASSADOR_FAILOVERS", 3));
+    let times = variable("AMBASSADOR_FAILOVERS").unwrap_or(3);
+    let figures = failover::run(kind, flavor, times as usize);
     println!("{}", report::table(std::slice::from_ref(&figures)));
     let missed = figures.missed(kind.is_planned());
     assert!(missed.is_empty(), "{}", missed.join("\n"));
@@ -55,4 +61,16 @@ fn a_failover_by_command_is_nothing_but_a_delay() {
 #[test]
 fn a_killed_master_costs_only_writes_in_flight() {
     meets_its_bars(Kind::Kill, Flavor::Valkey8);
+}
+
+#[test]
+fn random_faults_leave_nothing_behind() {
+    let seed = variable("AMBASSADOR_FAULT_SEED").unwrap_or_else(rand::random);
+    let seconds = variable("AMBASSADOR_SOAK_SECONDS").unwrap_or(15);
+    let missed = soak::run(Flavor::Redis7, seed, Duration::from_secs(seconds));
+    assert!(
+        missed.is_empty(),
+        "AMBASSADOR_FAULT_SEED={seed}\n{}",
+        missed.join("\n")
+    );
 }

@@ -59,9 +59,9 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// Nothing is read any more; the connections stay, and go on when this is over.
     Stall,
-    /// What the server says disappears, and so does that it hung up: half open.
+    /// What the server says disappears, and so does that it hung up: half open. The connections end with this fault.
     SwallowReplies,
-    /// What the client says disappears.
+    /// What the client says disappears, in the same way.
     SwallowRequests,
     /// That many bytes a second, in each direction.
     Throttle(u32),
@@ -93,6 +93,17 @@ impl State {
         cuts: 0,
         cut: Cut::End,
     };
+
+    fn set(&mut self, fault: Fault) {
+        // A stream that lost bytes cannot go on: TCP would not let it.
+        let is_torn =
+            matches!(self.fault, Fault::SwallowReplies | Fault::SwallowRequests) && self.fault != fault;
+        self.fault = fault;
+        if is_torn || fault == Fault::Refuse {
+            self.cut = Cut::Reset;
+            self.cuts += 1;
+        }
+    }
 }
 
 /// The thread that all relays of a test run on; it ends with this.
@@ -169,13 +180,7 @@ impl Relay {
 
     /// What happens to this link from now on.
     pub(crate) fn set(&self, from: Party, fault: Fault) {
-        self.change(from, |state| {
-            state.fault = fault;
-            if fault == Fault::Refuse {
-                state.cut = Cut::Reset;
-                state.cuts += 1;
-            }
-        });
+        self.change(from, |state| state.set(fault));
     }
 
     /// Ends the connections of this link; new ones may come.
@@ -189,7 +194,7 @@ impl Relay {
     /// No fault on any link from now on.
     pub(crate) fn calm(&self) {
         for link in self.links().values() {
-            link.send_modify(|state| state.fault = Fault::Pass);
+            link.send_modify(|state| state.set(Fault::Pass));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The figures of a run, as rows of a table.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::check::Findings;
 use crate::load::Logs;
@@ -82,18 +83,50 @@ impl Figures {
         missed
     }
 
-    /// When each missing append was answered, in milliseconds from the failover nearest to it.
-    fn losses(&self) -> Vec<i64> {
+    /// When missing appends had been answered, by the failover nearest to them.
+    fn losses(&self) -> String {
         let from = |answered: Instant, at: Instant| match answered.checked_duration_since(at) {
             Some(after) => after.as_millis() as i64,
             None => -((at - answered).as_millis() as i64),
         };
-        let nearest = |answered: &Instant| {
+        let mut losses: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+        for answered in &self.findings.missing_appends {
             let all = self.failovers.iter().map(|failover| from(*answered, failover.at));
-            all.min_by_key(|distance| distance.abs())
-        };
-        self.findings.missing_appends.iter().filter_map(nearest).collect()
+            if let Some((index, distance)) = all.enumerate().min_by_key(|(_, distance)| distance.abs()) {
+                losses.entry(index).or_default().push(distance);
+            }
+        }
+        let mut text = String::new();
+        for (index, distances) in losses {
+            let failover = &self.failovers[index];
+            let _ = writeln!(
+                text,
+                "  {} appends from {:?} to {:?} ms of the failover at {}, which took {} ms",
+                distances.len(),
+                distances.iter().min().unwrap_or(&0),
+                distances.iter().max().unwrap_or(&0),
+                time_of_day(failover.at),
+                failover.took.as_millis(),
+            );
+        }
+        text
     }
+}
+
+/// The time of day, in UTC, as the servers log it.
+pub(crate) fn time_of_day(at: Instant) -> String {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let then = now.saturating_sub(at.elapsed());
+    let seconds = then.as_secs() % 86_400;
+    format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        then.subsec_millis()
+    )
 }
 
 /// The longest stall of any of these clients that overlaps each failover and the second after it.
@@ -152,17 +185,13 @@ pub(crate) fn details(run: &Figures) -> String {
     let findings = &run.findings;
     let _ = writeln!(
         text,
-        "  missing: {} appends, {} counts, {} registers, {} transactions; missing appends were answered at {:?} ms of a failover, which took {:?} ms",
+        "  missing: {} appends, {} counts, {} registers, {} transactions",
         findings.missing_appends.len(),
         findings.missing_counts,
         findings.missing_registers,
         findings.transactions_missing,
-        run.losses(),
-        run.failovers
-            .iter()
-            .map(|failover| failover.took.as_millis())
-            .collect::<Vec<_>>(),
     );
+    text.push_str(&run.losses());
     for wrong in findings.wrong.iter().chain(&findings.transactions_wrong).take(20) {
         let _ = writeln!(text, "  wrong: {wrong}");
     }

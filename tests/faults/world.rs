@@ -222,18 +222,23 @@ impl World {
     }
 }
 
+impl World {
+    /// Prints what nodes and sentinels logged.
+    pub(crate) fn tell(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (address, log) = (self.to_node[index].address(), node.log());
+            println!("--- node {index}, {address} ---\n{log}");
+        }
+        for (index, sentinel) in self.sentinels.iter().enumerate() {
+            println!("--- sentinel {index} ---\n{}", sentinel.log());
+        }
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for (index, node) in self.nodes.iter().enumerate() {
-                let log = node.log();
-                let lines: Vec<&str> = log.lines().collect();
-                let end = lines[lines.len().saturating_sub(40)..].join("\n");
-                eprintln!(
-                    "--- the end of the log of node {index}, {} ---\n{end}",
-                    self.to_node[index].address()
-                );
-            }
+            self.tell();
         }
     }
 }
