@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::check::check;
-use crate::load::{Load, Shape};
+use crate::load::{Clients, Load, Shape};
 use crate::report::{Failover, Figures, details, time_of_day};
 use crate::support::{Ambassador, Flavor, Reply, WATCHED, eventually};
 use crate::world::{PATIENCE, World};
@@ -43,7 +43,8 @@ pub(crate) fn run(kind: Kind, flavor: Flavor, times: usize) -> Figures {
     let mut world = World::start(flavor, kind.sentinels());
     let ambassador = world.ambassador();
     world.wait_seen(&ambassador, 0);
-    let figures = under_load(&mut world, kind, times, ambassador.port(), Some(&ambassador));
+    let load = Box::new(Load::start(ambassador.port(), Shape::USUAL));
+    let figures = under(load, &mut world, kind, times, Some(&ambassador));
     if !figures.missed(kind.is_planned()).is_empty() {
         world.tell();
         println!("--- the ambassador's log ---\n{}", ambassador.log());
@@ -56,21 +57,20 @@ pub(crate) fn run(kind: Kind, flavor: Flavor, times: usize) -> Figures {
     figures
 }
 
-/// The same through any port that stands for the group.
+/// The same below any clients.
 #[track_caller]
-pub(crate) fn under_load(
+pub(crate) fn under(
+    load: Box<dyn Clients>,
     world: &mut World,
     kind: Kind,
     times: usize,
-    port: u16,
     ambassador: Option<&Ambassador>,
 ) -> Figures {
     let flavor = world.nodes[0].flavor();
-    let load = Load::start(port, Shape::USUAL);
     let mut failovers = Vec::new();
     let mut expected = 0;
     for turn in 0..times {
-        let master = settle(world, ambassador, &load);
+        let master = settle(world, ambassador, &*load);
         if master != expected {
             println!("node {master} is master, not {expected}: a failover that nobody asked for");
         }
@@ -94,7 +94,7 @@ pub(crate) fn under_load(
             Kind::Sentinel => {}
         }
     }
-    settle(world, ambassador, &load);
+    settle(world, ambassador, &*load);
     let logs = load.stop();
     let master = world.wait_settled();
     let findings = check(&logs, &mut world.nodes[master].client());
@@ -104,7 +104,7 @@ pub(crate) fn under_load(
 }
 
 /// Waits until all is well, and until the clients have gone on for a while; gives the master.
-pub(crate) fn settle(world: &World, ambassador: Option<&Ambassador>, load: &Load) -> usize {
+pub(crate) fn settle(world: &World, ambassador: Option<&Ambassador>, load: &dyn Clients) -> usize {
     let before = load.written();
     eventually(PATIENCE, || (load.written() > before + 500).then_some(()));
     let master = world.wait_settled();

@@ -34,7 +34,15 @@ impl Shape {
     };
 }
 
-/// Clients at work; stopped with it.
+/// Clients at work.
+pub(crate) trait Clients {
+    /// How many numbers the writers have used: it grows as long as they get on.
+    fn written(&self) -> u64;
+    /// Stops them, and gives what they did.
+    fn stop(self: Box<Self>) -> Logs;
+}
+
+/// Plain clients at work; stopped with it.
 pub(crate) struct Load {
     stage: Arc<Stage>,
     writers: Vec<JoinHandle<WriterLog>>,
@@ -74,19 +82,16 @@ impl Load {
             stage,
         }
     }
+}
 
-    /// How many numbers the writers have used: it grows as long as they get on.
-    pub(crate) fn written(&self) -> u64 {
-        self.stage
-            .used
-            .iter()
-            .map(|used| used.load(Ordering::Relaxed))
-            .sum()
+impl Clients for Load {
+    fn written(&self) -> u64 {
+        let used = self.stage.used.iter();
+        used.map(|used| used.load(Ordering::Relaxed)).sum()
     }
 
-    /// Stops them, and gives what they did.
     #[track_caller]
-    pub(crate) fn stop(mut self) -> Logs {
+    fn stop(mut self: Box<Self>) -> Logs {
         self.stage.stop.store(true, Ordering::Relaxed);
         Logs {
             writers: join(std::mem::take(&mut self.writers)),

@@ -12,12 +12,15 @@
 mod support;
 
 mod check;
+mod compare;
 mod failover;
+mod haproxy;
 mod link_faults;
 mod load;
 mod plan;
 mod pump;
 mod reader;
+mod redis_py;
 mod relay;
 mod report;
 mod soak;
@@ -61,6 +64,35 @@ fn a_failover_by_command_is_nothing_but_a_delay() {
 #[test]
 fn a_killed_master_costs_only_writes_in_flight() {
     meets_its_bars(Kind::Kill, Flavor::Valkey8);
+}
+
+/// `make failover`: the table of README.
+#[test]
+#[ignore = "takes half an hour"]
+fn failovers_in_numbers() {
+    let times = variable("AMBASSADOR_FAILOVERS").unwrap_or(50) as usize;
+    let compared = variable("AMBASSADOR_COMPARED").unwrap_or(10) as usize;
+    let mut runs = Vec::new();
+    let mut missed = Vec::new();
+    for (kind, flavor, times) in [
+        (Kind::Sentinel, Flavor::Redis7, times / 2),
+        (Kind::Command, Flavor::Redis8, times / 2),
+        (Kind::Kill, Flavor::Valkey8, times),
+    ] {
+        let figures = failover::run(kind, flavor, times);
+        missed.extend(figures.missed(kind.is_planned()));
+        runs.push(figures);
+    }
+    runs.extend(compare::all(compared));
+    println!("{}", report::table(&runs));
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+#[ignore = "a part of failovers_in_numbers"]
+fn what_others_see() {
+    let times = variable("AMBASSADOR_COMPARED").unwrap_or(10) as usize;
+    println!("{}", report::table(&compare::all(times)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::check;
 use crate::failover::{self, Kind, settle};
-use crate::load::{Load, Shape};
+use crate::load::{Clients, Load, Shape};
 use crate::plan::{Place, Plan, Step};
 use crate::relay::Relay;
 use crate::report::{Figures, details};
@@ -46,12 +46,12 @@ pub(crate) fn run(flavor: Flavor, seed: u64, lasts: Duration) -> Vec<String> {
     let alone = warmed_up(&world, &ambassador);
     println!("after a warm-up, without clients: {alone:?}");
 
-    let load = Load::start(ambassador.port(), Shape::USUAL);
+    let load = Box::new(Load::start(ambassador.port(), Shape::USUAL));
     let mut plan = Plan::of(seed);
     let (begun, mut early) = (Instant::now(), None);
     let mut steps = 0;
     while begun.elapsed() < lasts {
-        let master = settle(&world, Some(&ambassador), &load);
+        let master = settle(&world, Some(&ambassador), &*load);
         if early.is_none() && begun.elapsed() > lasts / 5 {
             early = Some(Holds::of(&ambassador));
         }
@@ -63,7 +63,7 @@ pub(crate) fn run(flavor: Flavor, seed: u64, lasts: Duration) -> Vec<String> {
         take(&mut world, step, master);
         steps += 1;
     }
-    settle(&world, Some(&ambassador), &load);
+    settle(&world, Some(&ambassador), &*load);
     let late = Holds::of(&ambassador);
     println!("{steps} steps; after a fifth of them {early:?}, at the end {late:?}");
     let logs = load.stop();
@@ -92,8 +92,8 @@ pub(crate) fn run(flavor: Flavor, seed: u64, lasts: Duration) -> Vec<String> {
 
 /// What the ambassador holds when clients of all kinds were there once.
 fn warmed_up(world: &World, ambassador: &Ambassador) -> Holds {
-    let load = Load::start(ambassador.port(), Shape::USUAL);
-    settle(world, Some(ambassador), &load);
+    let load = Box::new(Load::start(ambassador.port(), Shape::USUAL));
+    settle(world, Some(ambassador), &*load);
     load.stop();
     let alone = at_rest(ambassador);
     // The next load begins at nothing.
