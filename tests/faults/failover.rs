@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::check::check;
 use crate::load::{Clients, Load, Shape};
-use crate::report::{Failover, Figures, details, time_of_day};
+use crate::report::{Failover, Figures, details, longest, time_of_day};
 use crate::support::{Ambassador, Flavor, Reply, WATCHED, eventually};
+use crate::watch::Watch;
 use crate::world::{PATIENCE, World};
 
 /// How a master loses its place.
@@ -67,6 +68,7 @@ pub(crate) fn under(
     ambassador: Option<&Ambassador>,
 ) -> Figures {
     let flavor = world.nodes[0].flavor();
+    let watch = Watch::start();
     let mut failovers = Vec::new();
     let mut expected = 0;
     for turn in 0..times {
@@ -83,7 +85,11 @@ pub(crate) fn under(
             turn + 1,
             took.as_millis()
         );
-        failovers.push(Failover { at, took });
+        failovers.push(Failover {
+            at,
+            took,
+            starved: Duration::ZERO,
+        });
         expected = next;
         match kind {
             Kind::Kill => world.restart(master, next, turn % 2 == 0),
@@ -97,6 +103,10 @@ pub(crate) fn under(
     settle(world, ambassador, &*load);
     let logs = load.stop();
     let master = world.wait_settled();
+    let waits = watch.stop();
+    for failover in &mut failovers {
+        failover.starved = longest(&waits, failover);
+    }
     let findings = check(&logs, &mut world.nodes[master].client());
     let figures = Figures::of(format!("{flavor}, {}", kind.name()), failovers, &logs, findings);
     println!("{}", details(&figures));

