@@ -13,6 +13,7 @@ mod support;
 
 mod check;
 mod compare;
+mod deposed;
 mod failover;
 mod haproxy;
 mod link_faults;

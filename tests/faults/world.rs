@@ -207,6 +207,16 @@ impl World {
         state.get(field).and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
+    /// Waits until this node is the ambassador's master.
+    #[track_caller]
+    pub(crate) fn wait_adopted(&self, ambassador: &Ambassador, master: usize) {
+        let address = self.to_node[master].address();
+        eventually(PATIENCE, || {
+            let topology: Value = serde_json::from_str(&ambassador.admin_get("/topology").1).ok()?;
+            (topology["master"] == address).then_some(())
+        });
+    }
+
     /// Waits until the ambassador uses all nodes, and this one as the master.
     #[track_caller]
     pub(crate) fn wait_seen(&self, ambassador: &Ambassador, master: usize) {
