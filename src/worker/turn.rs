@@ -359,6 +359,7 @@ impl Worker {
     fn adopt(&mut self, topology: Arc<Topology>) {
         self.route = Route::new(&topology, self.settings.reads.policy);
         self.topology = topology;
+        self.suspect_former_master();
         self.leave_lost_nodes();
         self.unpark();
         self.wake_waiting();
