@@ -357,8 +357,13 @@ impl Worker {
 
     /// Takes over a new picture of the group.
     fn adopt(&mut self, topology: Arc<Topology>) {
+        let former = self.route.master;
         self.route = Route::new(&topology, self.settings.reads.policy);
         self.topology = topology;
+        if let Some(master) = self.route.master.filter(|master| former != Some(*master)) {
+            // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
+            self.shut[master.index()] = None;
+        }
         self.suspect_former_master();
         self.leave_lost_nodes();
         self.unpark();
