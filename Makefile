@@ -1,7 +1,7 @@
 # The front doors of this project; `make` alone lists them. What a door needs and the machine lacks is installed.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit fuzz table clients image bench golden generate servers cargo
+.PHONY: help run test lint unit fuzz table clients image bench failover soak golden generate servers cargo
 
 # A cargo that rustup has just installed is not on every shell's PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -44,6 +44,12 @@ bench: cargo ## beside other proxies, interleaved; writes benches/RESULTS.md (AR
 	@scripts/install-servers
 	@scripts/install-peers
 	@cargo bench --locked --bench compare -- $(ARGS)
+
+failover: cargo ## failovers under load, in numbers, beside redis-py and HAProxy; half an hour
+	@scripts/failover
+
+soak: cargo ## 15 minutes of random faults under load
+	@scripts/failover soak
 
 golden: ## tests/golden/commands.txt, from the table and the servers' COMMAND
 	@scripts/install-servers

@@ -41,9 +41,11 @@ const EVENTS: [&str; 14] = [
     "-failover-abort-slave-timeout",
 ];
 
-/// A replica has been chosen, and becomes master at the sentinel's next turn, some 50 ms later. The old master is told
-/// last, up to ten seconds later: what it takes in between is lost (`sentinelFailoverStateMachine` in sentinel.c).
-const BEGINS: &str = "+selected-slave";
+/// This sentinel makes a failover: it chooses a replica at its next turn and makes it master at the one after that,
+/// 100 to 200 ms from now. `+selected-slave` would be the last moment, and is too late where processes wait for a CPU.
+/// The old master is told last, up to ten seconds later: what it takes in between is lost
+/// (`sentinelFailoverStateMachine` in sentinel.c).
+const BEGINS: &str = "+elected-leader";
 const ABORTED: &str = "-failover-abort";
 
 /// A sentinel to ask.

@@ -6,6 +6,7 @@ use super::link::{Kind, Link, Parked, Refusal, Sent};
 use super::mailbox::Hint;
 use super::owed::BatchId;
 use super::slots::{ClientKey, LinkKey};
+use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
 use crate::resp::{Arguments, Bounds, RequestScanner, Step};
@@ -120,7 +121,7 @@ impl Worker {
     /// more, and is to a command that may be asked for again: it must not show an older state than what waits for the
     /// next master.
     pub(super) fn overtakes(&self, key: LinkKey) -> bool {
-        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
+        let Some((first, _)) = self.links.get(key).and_then(Link::first) else {
             return false;
         };
         if first.kind.is_own()
@@ -131,6 +132,56 @@ impl Worker {
         {
             return false;
         }
+        self.first_reads(key)
+    }
+
+    /// Whether what a link waits for went there when its node was the master, and another one is known now: what the
+    /// old one still says of a write is true there, and lost, unless the new one got it in time.
+    pub(super) fn is_late(&self, key: LinkKey) -> bool {
+        self.links.get(key).is_some_and(|link| {
+            let may_write = |sent: &Sent| matches!(sent.kind, Kind::Writes | Kind::Script { .. });
+            let deposed = self.route.master.is_some_and(|master| master != link.node);
+            deposed && link.owner().is_none() && link.pipeline.front().is_some_and(may_write)
+        })
+    }
+
+    /// Another master is known: what the former one has not answered yet is not passed on as it comes.
+    pub(super) fn suspect_former_master(&mut self) {
+        let Some(master) = self.route.master else { return };
+        for key in self.links.keys() {
+            if let Some(link) = self.links.get_mut(key)
+                && link.node != master
+            {
+                let may_write = |sent: &Sent| matches!(sent.kind, Kind::Writes | Kind::Script { .. });
+                link.refusing |= link.pipeline.iter().any(may_write);
+            }
+        }
+    }
+
+    /// The first command on a link ran too late to be sure of.
+    pub(super) fn doubt_first(&mut self, key: LinkKey) {
+        let Some(taken) = self.take_first(key, None) else {
+            return;
+        };
+        self.stats.in_doubt.add(1);
+        let sent = Sent {
+            client: taken.client,
+            batch: taken.batch,
+            left: 1,
+            done: 0,
+            bytes: taken.request.len(),
+            kind: taken.kind,
+            edit: taken.edit,
+            at: self.now,
+        };
+        self.fail_one(&sent, texts::IN_DOUBT_LATE);
+    }
+
+    /// Whether the first command on a link reads.
+    pub(super) fn first_reads(&self, key: LinkKey) -> bool {
+        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
+            return false;
+        };
         let request = &log[length_of(log, first.done, self.bounds)..];
         let Ok(Step::Complete(found)) = RequestScanner::default().scan(request, self.bounds) else {
             return false;

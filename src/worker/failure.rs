@@ -238,7 +238,7 @@ impl Worker {
         }
     }
 
-    fn fail_one(&mut self, sent: &Sent, text: &str) {
+    pub(super) fn fail_one(&mut self, sent: &Sent, text: &str) {
         let mut error = Vec::new();
         write::error(&mut error, text);
         self.stats.errors[Fault::Upstream as usize].add(1);

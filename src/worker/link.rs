@@ -216,7 +216,7 @@ pub(super) struct Link {
     pub(super) loading: VecDeque<Sha>,
     /// The node lets the user of this link load no scripts.
     pub(super) loads_refused: bool,
-    /// The node refused a command that waits now: what comes behind it for the same client is looked at.
+    /// The node refused a command that waits now, or is no master any more: what it still answers is looked at.
     pub(super) refusing: bool,
     /// Clients that wait for this link to come up or to fail.
     pub(super) waiters: Vec<ClientKey>,

@@ -57,7 +57,8 @@ impl Worker {
             let reply = at..at + scanned.taken;
             at = reply.end;
             if !scanned.complete {
-                if link.refusing && begins.is_some() && reply.len() < HELD_BACK && self.overtakes(key) {
+                let seen_whole = link.refusing && begins.is_some() && reply.len() < HELD_BACK;
+                if seen_whole && self.withheld(key).is_some() {
                     // Nothing of it must be shown before it is known what becomes of it.
                     if let Some(link) = self.links.get_mut(key) {
                         link.scanner = ReplyScanner::default();
@@ -73,7 +74,7 @@ impl Worker {
             let refusing = link.refusing;
             let again = match begins {
                 Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
-                Some(_) if refusing && self.overtakes(key) => Some(Again::Behind),
+                Some(_) if refusing => self.withheld(key),
                 _ => None,
             };
             if let Some(again) = again {
@@ -83,6 +84,7 @@ impl Worker {
                     Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
                     Again::Later => self.hold_first(key, true),
                     Again::Behind => self.hold_first(key, false),
+                    Again::Never => self.doubt_first(key),
                 }
                 (start, ended) = (at, 0);
                 continue;
@@ -245,6 +247,15 @@ impl Worker {
         self.leave_if_blocked(key);
     }
 
+    /// What becomes of the first command on a link whose replies are looked at, though the reply is no error.
+    fn withheld(&self, key: LinkKey) -> Option<Again> {
+        if self.is_late(key) {
+            let reads = self.first_reads(key);
+            return Some(if reads { Again::Behind } else { Again::Never });
+        }
+        self.overtakes(key).then_some(Again::Behind)
+    }
+
     /// Whether an error says of the first command on a shared link that it did not run, as the node is no master that
     /// takes commands.
     fn did_not_run(&self, key: LinkKey, error: &[u8]) -> bool {
@@ -312,8 +323,10 @@ impl Worker {
 enum Again {
     /// On the next master.
     Later,
-    /// The same: it ran, and reads, but behind one that waits.
+    /// The same: it ran, and reads, but behind one that waits, or on a master that was deposed meanwhile.
     Behind,
+    /// Not at all: it ran on a master that was deposed meanwhile, and may be lost.
+    Never,
     /// On another node.
     Elsewhere,
     /// On the same node, after this script.

@@ -13,6 +13,9 @@ pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usa
 /// The connection broke after a command that may write was sent.
 pub(super) const IN_DOUBT: &str = "INDOUBT redis-ambassador: the connection to the master was lost after this command was sent; it may or may not have run";
 
+/// The master answered a command that may write when another one had taken its place.
+pub(super) const IN_DOUBT_LATE: &str = "INDOUBT redis-ambassador: another master had taken over when this command was answered; it ran on the former one and may be lost";
+
 /// No node answered a command that was meant for whichever it concerned.
 pub(super) const NO_ANSWER: &str =
     "INDOUBT redis-ambassador: no node answered this command in time; it may or may not have run";

@@ -361,8 +361,14 @@ impl Worker {
 
     /// Takes over a new picture of the group.
     fn adopt(&mut self, topology: Arc<Topology>) {
+        let former = self.route.master;
         self.topology = topology;
         self.choose_route();
+        if let Some(master) = self.route.master.filter(|master| former != Some(*master)) {
+            // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
+            self.shut[master.index()] = None;
+        }
+        self.suspect_former_master();
         self.retire_moved_links();
         self.leave_lost_nodes();
         self.unpark();

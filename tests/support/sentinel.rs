@@ -39,14 +39,19 @@ impl Sentinel {
     /// Starts one that watches `master`; `more` are further lines of its configuration.
     #[track_caller]
     pub fn start(flavor: Flavor, master: &Server, quorum: usize, more: &str) -> Sentinel {
+        Self::watching(flavor, master.port(), quorum, more)
+    }
+
+    /// Starts one that watches the master at that port of 127.0.0.1.
+    #[track_caller]
+    pub fn watching(flavor: Flavor, master: u16, quorum: usize, more: &str) -> Sentinel {
         let dir = TempDir::with_prefix("ambassador-sentinel-").expect("a temporary directory can be made");
         let port = free_port();
         // Down after half a second, so that a failover is a matter of seconds.
         let config = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {WATCHED} 127.0.0.1 {} {quorum}\n\
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {WATCHED} 127.0.0.1 {master} {quorum}\n\
              sentinel down-after-milliseconds {WATCHED} 500\nsentinel failover-timeout {WATCHED} 2000\n{more}\n",
             dir.path().display(),
-            master.port(),
         );
         let path = dir.path().join("sentinel.conf");
         fs::write(&path, config).expect("the configuration can be written");
@@ -61,6 +66,11 @@ impl Sentinel {
         let sentinel = Sentinel { port, child, dir };
         eventually(PATIENCE, || Client::try_connect(port).ok().map(|_| ()));
         sentinel
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `127.0.0.1:PORT`.

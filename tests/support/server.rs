@@ -232,6 +232,19 @@ impl Server {
         eventually(PATIENCE, || self.launch().then_some(()));
     }
 
+    /// As [`Server::restart`], with other arguments of its own, and with the data that was saved if there is any.
+    #[track_caller]
+    pub fn restart_with(&mut self, extra_args: &[&str]) {
+        self.args = extra_args.iter().map(|&arg| arg.to_owned()).collect();
+        self.restart();
+    }
+
+    /// Removes the data that it would load at its next start.
+    pub fn forget_data(&self) {
+        // None was saved: there is nothing to forget.
+        let _ = fs::remove_file(self.dir.path().join("dump.rdb"));
+    }
+
     /// Stops it in the middle of whatever it does; its connections stay open.
     pub fn freeze(&self) {
         signal(self.pid(), Signal::STOP);
