@@ -95,13 +95,15 @@ impl World {
             .map(|relay| format!("{:?}", relay.address()))
             .collect();
         let found = if addresses.is_empty() {
-            format!("[upstream]\nmaster = \"{}\"\n", self.to_node[0].address())
+            format!("master = \"{}\"\n", self.to_node[0].address())
         } else {
             format!("[sentinel]\naddresses = [{}]\n", addresses.join(", "))
         };
-        // A loaded machine's failover may take longer than the default of 5 s.
+        // A loaded machine's failover may take longer than the default of 5 s. What is idle goes soon, so that what is
+        // left behind shows.
         let config = format!(
-            "{found}[limits]\nhold = \"30s\"\n[log]\nfilter = \"info,redis_ambassador::control=debug\"\n"
+            "[upstream]\nidle_timeout = \"5s\"\n{found}[limits]\nhold = \"30s\"\n\
+             [log]\nfilter = \"info,redis_ambassador::control=debug\"\n"
         );
         Ambassador::with_config(&config, &[])
     }
