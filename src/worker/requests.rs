@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::client::{Mode, Stall};
+use super::client::{Aborted, Mode, Stall};
 use super::edit::Edit;
 use super::script_store::Sha;
 use super::session::ReplyMode;
@@ -120,6 +120,11 @@ impl Worker {
             }
             match &mut client.mode {
                 Mode::Tunnel(_) => return at + self.tunnel_requests(key, &data[at..]),
+                Mode::Leased(lease) if lease.adrift => {
+                    // Behind what waits for a connection.
+                    self.stall(key, Stall::Owed);
+                    return segment.range.start;
+                }
                 Mode::Leased(lease) if lease.upload.is_some() => {
                     match self.go_on_uploading(key, &data[at..]) {
                         Some(taken) => at += taken,
@@ -240,7 +245,9 @@ impl Worker {
             && !verdict.attack
             && verdict.handling == Handling::Forward
             && self.clients.get(key).is_some_and(|client| {
-                matches!(client.mode, Mode::Shared) && client.session.reply == ReplyMode::On
+                matches!(client.mode, Mode::Shared)
+                    && client.session.reply == ReplyMode::On
+                    && client.aborted == Aborted::No
             })
     }
 
@@ -275,7 +282,11 @@ impl Worker {
             verdict.class,
             Class::Read | Class::Write | Class::Master | Class::Any | Class::Script
         );
-        if sent_on && verdict.handling.may_be_forwarded() {
+        let aborted = self
+            .clients
+            .get(key)
+            .is_some_and(|client| matches!(client.aborted, Aborted::Multi { .. }));
+        if sent_on && verdict.handling.may_be_forwarded() && !aborted {
             return at + self.begin_upload(key, verdict, bytes);
         }
         if waiting > GATHER {

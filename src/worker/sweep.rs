@@ -20,6 +20,7 @@ impl Worker {
         self.unpark();
         self.expire_rolls();
         let mut hurried = !self.parked.is_empty()
+            || !self.adrift.is_empty()
             || !self.rolls.is_empty()
             || !self.resting.is_empty()
             || self.draining.is_some();

@@ -13,6 +13,13 @@ pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usa
 /// The connection broke after a command that may write was sent.
 pub(super) const IN_DOUBT: &str = "INDOUBT redis-ambassador: the connection to the master was lost after this command was sent; it may or may not have run";
 
+/// EXEC of a transaction whose connection broke before EXEC came.
+pub(super) const CUT_OFF: &str = "EXECABORT redis-ambassador: the connection to the master was lost before EXEC; nothing of this transaction was run";
+
+/// EXEC of a transaction for which there was no master within `limits.hold`.
+pub(super) const NOT_BEGUN: &str =
+    "EXECABORT redis-ambassador: no master is reachable; nothing of this transaction was run";
+
 /// No node answered a command that was meant for whichever it concerned.
 pub(super) const NO_ANSWER: &str =
     "INDOUBT redis-ambassador: no node answered this command in time; it may or may not have run";
