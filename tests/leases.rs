@@ -508,7 +508,8 @@ fn a_failover_that_sentinel_makes_costs_transactions_and_pops_nothing() {
         queues.command(&["EXEC"]),
         Reply::Array(vec![Reply::Integer(1), Reply::Integer(2)])
     );
-    assert_eq!(queues.command(&["GET", "n"]), Reply::bulk("2"));
+    // A replica may not have it yet.
+    wait_until(|| queues.command(&["GET", "n"]) == Reply::bulk("2"));
     watches.command(&["MULTI"]);
     assert_eq!(watches.command(&["EXEC"]), Reply::Null);
 }
