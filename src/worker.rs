@@ -5,6 +5,8 @@
 //! the end write each socket once. From top to bottom: the turn; requests (what clients sent) and replies
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
+mod aborted;
+mod adrift;
 mod ask_again;
 mod client;
 mod client_commands;
@@ -13,6 +15,7 @@ mod client_line;
 mod client_seen;
 mod clients;
 mod cursor;
+mod deposed;
 mod dispatch;
 mod edit;
 mod failure;
@@ -36,6 +39,7 @@ mod proof;
 mod question;
 mod read_form;
 mod redirect;
+mod reissue;
 mod replies;
 mod requests;
 mod roll_call;
@@ -49,9 +53,11 @@ mod special;
 mod sweep;
 mod targets;
 mod texts;
+mod transcript;
 mod tunnel;
 mod tunnel_scripts;
 mod turn;
+mod waiting;
 
 use std::io;
 use std::sync::{Arc, mpsc};

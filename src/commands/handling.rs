@@ -36,6 +36,10 @@ pub enum Handling {
     Wait,
     /// XREAD, XREADGROUP: wait only with the BLOCK option.
     BlockOption,
+    /// BLPOP and its kin: wait as long as the last argument says, in seconds.
+    TimeoutLast,
+    /// BLMPOP, BZMPOP: wait as long as the first argument says, in seconds.
+    TimeoutFirst,
     /// SCAN and its kin: the cursor says which node the iteration belongs to.
     Cursor,
     /// SORT and its kin: sent in their read-only form when the request can only read.
@@ -106,7 +110,7 @@ pub enum Asking {
 }
 
 /// The words of the table.
-const NAMES: [(&str, Handling); 40] = [
+const NAMES: [(&str, Handling); 42] = [
     ("forward", Handling::Forward),
     ("select", Handling::Select),
     ("auth", Handling::Auth),
@@ -141,6 +145,8 @@ const NAMES: [(&str, Handling); 40] = [
     ("unwatch", Handling::Unwatch),
     ("wait", Handling::Wait),
     ("block-option", Handling::BlockOption),
+    ("timeout-last", Handling::TimeoutLast),
+    ("timeout-first", Handling::TimeoutFirst),
     ("cursor", Handling::Cursor),
     ("read-form", Handling::ReadForm),
     ("eval", Handling::Eval),

@@ -13,14 +13,14 @@ use crate::resp::{Arguments, Bounds, RequestScanner, Step};
 use crate::topology::NodeId;
 
 /// The first request on a link, cut out of its batch.
-struct Taken {
-    client: ClientKey,
+pub(super) struct Taken {
+    pub(super) client: ClientKey,
     /// The name of its reply.
-    batch: BatchId,
-    kind: Kind,
-    edit: Edit,
-    request: Vec<u8>,
-    node: NodeId,
+    pub(super) batch: BatchId,
+    pub(super) kind: Kind,
+    pub(super) edit: Edit,
+    pub(super) request: Vec<u8>,
+    pub(super) node: NodeId,
 }
 
 impl Worker {
@@ -124,7 +124,11 @@ impl Worker {
         let Some((first, _)) = self.links.get(key).and_then(Link::first) else {
             return false;
         };
-        if first.kind.is_own()
+        let may_read = matches!(
+            first.kind,
+            Kind::Reads { .. } | Kind::Writes | Kind::Script { .. }
+        );
+        if !may_read
             || self
                 .clients
                 .get(first.client)
@@ -193,7 +197,7 @@ impl Worker {
     }
 
     /// Cuts the first request out of its batch. `None`: its client has gone, or nobody can be asked.
-    fn take_first(&mut self, key: LinkKey, error: Option<&[u8]>) -> Option<Taken> {
+    pub(super) fn take_first(&mut self, key: LinkKey, error: Option<&[u8]>) -> Option<Taken> {
         let bounds = self.bounds;
         let link = self.links.get(key)?;
         let (first, log) = link.first()?;

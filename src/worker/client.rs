@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use super::edit::Within;
+use super::edit::{Edit, Within};
+use super::link::{Kind, Promise};
 use super::mend::Mends;
 use super::owed::Owed;
 use super::script_store::Sha;
@@ -11,6 +12,7 @@ use super::session::{ReplyMode, Session};
 use super::slots::LinkKey;
 use super::socket::Socket;
 use super::targets::Target;
+use super::transcript::Transcripts;
 use crate::resp::{Passage, RequestScanner};
 
 /// Where the commands went whose replies are owed.
@@ -49,8 +51,24 @@ pub(super) enum Stall {
     Answers,
 }
 
+/// What became of what a client had begun on a connection that was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Aborted {
+    /// Nothing of it is left to be said.
+    #[default]
+    No,
+    /// Its watch is gone: the next EXEC is answered as if a key had been touched.
+    Watch,
+    /// Its transaction is gone: what it goes on queueing is dropped, and EXEC says so. `guarded`: keys were watched.
+    Multi { guarded: bool },
+}
+
 /// An own connection in use.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a connection"
+)]
 pub(super) struct Lease {
     pub(super) link: LinkKey,
     /// Between MULTI and EXEC.
@@ -63,6 +81,14 @@ pub(super) struct Lease {
     pub(super) bodies: Vec<Box<[u8]>>,
     /// Keys are watched.
     pub(super) watching: bool,
+    /// Keys were watched at some time.
+    pub(super) watched: bool,
+    /// What was queued, for EXEC to be asked for again.
+    pub(super) transcripts: Transcripts,
+    /// What the client is owed waits for another connection than this one (`adrift`).
+    pub(super) adrift: bool,
+    /// Since when it had to look for one.
+    pub(super) since: Option<Instant>,
     /// The connection is no longer what its profile says, and must not go back to the pool.
     pub(super) spoiled: bool,
     /// A request is passed on before it is complete.
@@ -72,6 +98,17 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// What a batch that goes on it is, when it comes to the connection's dying; what is queued is kept.
+    pub(super) fn kind_of(&mut self, kind: Kind, edit: &Edit, replies: u32, requests: &[u8]) -> Kind {
+        if *edit == Edit::Multi {
+            self.transcripts.begin(requests, self.watching);
+        } else if self.multi && kind == Kind::Writes {
+            self.transcripts.add(requests, replies);
+            return Kind::Promised(Promise::Queued);
+        }
+        kind
+    }
+
     /// Whether the client could do without it.
     pub(super) fn is_over(&self) -> bool {
         !self.multi && !self.watching && self.upload.is_none()
@@ -186,6 +223,8 @@ pub(super) struct Client {
     pub(super) parked: u32,
     pub(super) session: Session,
     pub(super) mode: Mode,
+    /// What became of a transaction whose connection was cut.
+    pub(super) aborted: Aborted,
     pub(super) stall: Stall,
     /// Since when the next request waits for a node.
     pub(super) node_since: Option<Instant>,
@@ -231,6 +270,7 @@ impl Client {
             parked: 0,
             session,
             mode: Mode::Shared,
+            aborted: Aborted::No,
             stall: Stall::None,
             node_since: None,
             expired: false,

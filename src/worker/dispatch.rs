@@ -228,6 +228,10 @@ impl Worker {
             return;
         };
         client.lane = Lane::Master;
+        let kind = match &mut client.mode {
+            Mode::Leased(lease) => lease.kind_of(kind, &edit, replies, requests),
+            _ => kind,
+        };
         let silent = client.session.takes_silence();
         let sent = Sent {
             client: key,

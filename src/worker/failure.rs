@@ -48,9 +48,14 @@ impl Worker {
         }
         let middle = !link.scanner.at_start();
         let owner = link.owner();
+        if let Some(owner) = owner
+            && self.fail_lease(key, owner, &mut link, cause)
+        {
+            return self.unpark();
+        }
         for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
             match (sent.kind, cause) {
-                (Kind::Own, _) => continue,
+                (Kind::Own | Kind::Again, _) => continue,
                 // Nobody can be asked: it is answered as if it were permitted.
                 (Kind::Permission, cause) if !matches!(cause, Cause::Refused(_)) => {
                     self.verdict(sent.client, key, Ok(()));
@@ -115,7 +120,7 @@ impl Worker {
     /// What becomes of a batch with commands that may write, of which so many bytes were handed to a socket that is
     /// dead now: the first that were not handed over whole did not run, and wait with all that follow; reads are asked
     /// for again; the others are in doubt.
-    fn settle_each(&mut self, mut sent: Sent, requests: &[u8], handed_over: usize) {
+    pub(super) fn settle_each(&mut self, mut sent: Sent, requests: &[u8], handed_over: usize) {
         let mut at = length_of(requests, sent.done, self.bounds);
         sent.done = 0;
         while sent.left > 0 {
@@ -245,7 +250,7 @@ impl Worker {
         self.deliver(sent.client, sent.batch, &error, 1);
     }
 
-    fn fail_batch_with(&mut self, sent: &Sent, text: &str) {
+    pub(super) fn fail_batch_with(&mut self, sent: &Sent, text: &str) {
         let mut error = Vec::new();
         write::error(&mut error, text);
         self.fail_batch(sent, &error);
@@ -315,6 +320,7 @@ impl Worker {
                 self.parked.push_back(parked);
             }
         }
+        self.land();
     }
 
     /// Whether what a node refused is to be tried: not there again until it is known to be something else now, or for a

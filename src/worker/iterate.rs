@@ -83,6 +83,8 @@ impl Worker {
         }
         self.stats.node(node).commands[Class::Read.index()].add(1);
         self.send_own_edited(key, link, Kind::Writes, 1, &request, edit);
+        // The cursor means nothing to another node.
+        self.cannot_repeat(key);
         Outcome::Done
     }
 
@@ -118,8 +120,7 @@ impl Worker {
         } else {
             Edit::Exec(Box::new(Exec::new(places, tag)))
         };
-        let kind = if teaches { Kind::Exec } else { Kind::Writes };
-        self.send_own_edited(key, link, kind, 1, bytes, edit);
+        self.send_own_edited(key, link, Kind::Exec { teaches }, 1, bytes, edit);
         Outcome::Done
     }
 

@@ -2,11 +2,12 @@
 
 use super::client::{Lease, Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Link, Phase, Sent, Use};
+use super::link::{Kind, Link, Phase, Promise, Sent, Use};
 use super::profile::ProfileId;
 use super::requests::{Outcome, Verdict};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
+use super::transcript::Transcripts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
 use crate::resp::{Request, write};
@@ -16,7 +17,7 @@ use crate::stats::Limit;
 /// pattern: it raises the mark from which WAIT counts on this connection up to now, and so over whatever the
 /// client wrote on other connections. Redis raises that mark with any command, Valkey 8 only with one that
 /// moves the offset.
-const WAIT_MARK: [&[u8]; 3] = [b"SPUBLISH", b"__redis_ambassador__:wait", b""];
+pub(super) const WAIT_MARK: [&[u8]; 3] = [b"SPUBLISH", b"__redis_ambassador__:wait", b""];
 
 /// Bytes that an own connection may be behind before the client it belongs to is not read any more.
 const UPLOAD_BACKLOG: usize = 1024 * 1024;
@@ -68,6 +69,10 @@ impl Worker {
                 changes: Vec::new(),
                 bodies: Vec::new(),
                 watching: false,
+                watched: false,
+                transcripts: Transcripts::default(),
+                adrift: false,
+                since: None,
                 spoiled: false,
                 upload: None,
                 scripts: Vec::new(),
@@ -93,6 +98,7 @@ impl Worker {
         let lease = self.lease(key, |lease| {
             lease.multi = multi;
             lease.watching = !multi;
+            lease.watched = !multi;
         });
         let edit = if multi { Edit::Multi } else { Edit::None };
         self.send_special(key, lease, verdict.class, edit, bytes)
@@ -124,7 +130,7 @@ impl Worker {
                 self.count_on(link, class);
                 let kind = match class {
                     Class::Blocking => Kind::Waits,
-                    _ => Kind::Writes,
+                    _ => Kind::Promised(Promise::Done),
                 };
                 self.send_own_edited(key, link, kind, 1, bytes, edit);
                 Outcome::Done
@@ -192,16 +198,24 @@ impl Worker {
                 (lease.multi, lease.watching) = (false, false);
                 let changes = std::mem::take(&mut lease.changes);
                 let teaches = !lease.bodies.is_empty();
-                if verdict.handling == Handling::Discard {
-                    lease.bodies.clear();
-                } else if teaches || !changes.is_empty() {
+                if verdict.handling == Handling::Exec {
                     return self.exec_with_changes(key, link, changes, teaches, bytes);
                 }
+                lease.bodies.clear();
+                self.count_on(link, verdict.class);
+                self.send_own(key, link, Kind::Promised(Promise::Discarded), 1, bytes);
+                return Outcome::Done;
             }
             (_, Handling::Multi | Handling::Watch) if multi => {}
             (_, Handling::Cursor) => return self.iterate_on_lease(key, link, request, bytes),
-            (_, Handling::Watch) if effective => lease.watching |= !multi,
-            (_, Handling::Unwatch) if effective && !multi => lease.watching = false,
+            (_, Handling::Watch) if effective => {
+                (lease.watching, lease.watched) = (true, true);
+                return self.send_special(key, Ok(link), verdict.class, Edit::None, bytes);
+            }
+            (_, Handling::Unwatch) if effective && !multi => {
+                lease.watching = false;
+                return self.send_special(key, Ok(link), verdict.class, Edit::None, bytes);
+            }
             (Class::Blocking, handling) if !multi => {
                 if handling == Handling::Wait {
                     self.put_own(key, link, &[&WAIT_MARK]);
@@ -266,6 +280,7 @@ impl Worker {
         self.stats.node(node.0).warm.add(1);
         if let Some(link) = self.links.get_mut(lease.link) {
             link.usage = Use::Warm;
+            link.keeps = true;
             link.used = self.now;
         }
         self.warm.entry(node).or_default().push(lease.link);
@@ -325,6 +340,7 @@ impl Worker {
         }
         self.count_on(link, verdict.class);
         self.send_own_edited(key, link, Kind::Writes, 1, &bytes[..position], edit);
+        self.cannot_repeat(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.scanner.reset();
             if let Mode::Leased(lease) = &mut client.mode {

@@ -17,6 +17,9 @@ use super::socket::{self, Moved, Socket};
 use crate::resp::ReplyScanner;
 use crate::topology::NodeId;
 
+/// Bytes of unanswered requests kept on an own connection.
+const KEPT: usize = 1024 * 1024;
+
 /// How far a link has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -40,8 +43,12 @@ pub(super) enum Kind {
     /// A command that may write and needs a script: may be asked for again, so many times, where the script was
     /// missing.
     Script { retries: u32 },
-    /// EXEC of a transaction with scripts in it that are learned when they have run.
-    Exec,
+    /// EXEC. `teaches`: there are scripts in the transaction that are learned when they have run.
+    Exec { teaches: bool },
+    /// A command by which nothing runs: what its answer is where its connection dies before it came.
+    Promised(Promise),
+    /// A transaction's commands that are sent again, in front of its EXEC: their replies were given already.
+    Again,
     /// Of the ambassador's own: its replies are dropped.
     Own,
     /// AUTH, to learn whether a client's login is right, or a request that changes nothing on this link: its reply
@@ -62,8 +69,35 @@ impl Kind {
     pub(super) fn is_own(self) -> bool {
         matches!(
             self,
-            Kind::Own | Kind::Proof | Kind::Permission | Kind::Load | Kind::Gathered(_) | Kind::Asked(_)
+            Kind::Own
+                | Kind::Proof
+                | Kind::Permission
+                | Kind::Load
+                | Kind::Gathered(_)
+                | Kind::Asked(_)
+                | Kind::Again
         )
+    }
+}
+
+/// What a client may be told of a command by which nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// MULTI, WATCH.
+    Done,
+    /// DISCARD: the transaction is over with its answer.
+    Discarded,
+    /// What is queued for EXEC.
+    Queued,
+}
+
+impl Promise {
+    /// The reply.
+    pub(super) fn reply(self) -> &'static [u8] {
+        match self {
+            Promise::Done | Promise::Discarded => b"+OK\r\n",
+            Promise::Queued => b"+QUEUED\r\n",
+        }
     }
 }
 
@@ -204,6 +238,8 @@ pub(super) struct Link {
     log: Vec<u8>,
     sent: usize,
     answered: usize,
+    /// Requests stay in the log until they are answered. Not on an own connection that carried too much.
+    pub(super) keeps: bool,
     pub(super) pipeline: VecDeque<Sent>,
     /// Replies to come over all of the pipeline.
     pub(super) inflight: u32,
@@ -220,6 +256,10 @@ pub(super) struct Link {
     pub(super) refusing: bool,
     /// Clients that wait for this link to come up or to fail.
     pub(super) waiters: Vec<ClientKey>,
+    /// The command that waits here is being let go, to wait elsewhere.
+    pub(super) moving: bool,
+    /// The node said that it closes the connection and looks at nothing more on it.
+    pub(super) closes: bool,
     /// Bytes may be there to be read.
     pub(super) readable: bool,
     /// The node closed its end: what is still to be read ends with that.
@@ -256,6 +296,7 @@ impl Link {
             log: Vec::new(),
             sent: 0,
             answered: 0,
+            keeps: usage != Use::Errand,
             pipeline: VecDeque::new(),
             inflight: 0,
             scanner: ReplyScanner::default(),
@@ -264,6 +305,8 @@ impl Link {
             loading: VecDeque::new(),
             loads_refused: false,
             refusing: false,
+            closes: false,
+            moving: false,
             waiters: Vec::new(),
             readable: false,
             hup: false,
@@ -294,14 +337,26 @@ impl Link {
         self.used = sent.at;
         self.pipeline.push_back(sent);
         self.log.extend_from_slice(requests);
+        if self.is_lease() && self.log.len() > KEPT {
+            self.keep_no_more();
+        }
     }
 
     /// More bytes of the batch that was pushed last, or of a tunnel.
     pub(super) fn push_more(&mut self, requests: &[u8]) {
+        self.keep_no_more();
         if let Some(last) = self.pipeline.back_mut() {
             last.bytes += requests.len();
         }
         self.log.extend_from_slice(requests);
+    }
+
+    /// From here on nothing on it can be sent again.
+    fn keep_no_more(&mut self) {
+        if self.keeps {
+            self.log.drain(..self.sent);
+            (self.sent, self.answered, self.keeps) = (0, 0, false);
+        }
     }
 
     /// Hands to the socket what waits for it, once.
@@ -327,8 +382,7 @@ impl Link {
     /// The socket took so many bytes of [`Link::unsent`].
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.sent += bytes;
-        if self.is_lease() {
-            // Nothing on an own connection is ever asked for again: keep nothing.
+        if !self.keeps {
             self.log.drain(..self.sent);
             self.sent = 0;
         }
@@ -373,10 +427,10 @@ impl Link {
     /// The first batch in flight and the log from its first request on.
     pub(super) fn first(&self) -> Option<(&Sent, &[u8])> {
         let first = self.pipeline.front()?;
-        let log = if self.is_lease() {
-            &[][..]
-        } else {
+        let log = if self.keeps {
             &self.log[self.answered..]
+        } else {
+            &[][..]
         };
         Some((first, log))
     }
@@ -402,12 +456,12 @@ impl Link {
     }
 
     /// Takes everything that is not answered: each batch with its requests, and how many bytes of them were handed to
-    /// the socket. For an own connection the requests are not kept and come empty.
+    /// the socket. Where requests are not kept they come empty.
     pub(super) fn take_unanswered(&mut self) -> Vec<(Sent, Vec<u8>, usize)> {
         let mut at = self.answered;
         let pipeline = std::mem::take(&mut self.pipeline);
         let unanswered = pipeline.into_iter().map(|batch| {
-            if self.is_lease() {
+            if !self.keeps {
                 return (batch, Vec::new(), usize::MAX);
             }
             let range = at.min(self.log.len())..(at + batch.bytes).min(self.log.len());
@@ -422,7 +476,7 @@ impl Link {
     }
 
     fn forget(&mut self, bytes: usize) {
-        if self.is_lease() {
+        if !self.keeps {
             return;
         }
         self.answered += bytes;

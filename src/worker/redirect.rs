@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 
-use super::client::{Mode, Stall, Tunnel};
+use super::client::{Aborted, Mode, Stall, Tunnel};
 use super::clients::NEXT_ID;
 use super::link::Phase;
 use super::mend::{Mend, Refused};
@@ -294,6 +294,7 @@ impl Worker {
                     };
                     free && wanted.contains(&client.session.id)
                         && client.owed.is_empty()
+                        && client.aborted == Aborted::No
                         && client.stall == Stall::None
                         && !client.closing
                 });

@@ -4,7 +4,7 @@ use super::ask_again::{is_no_master, refuses_form};
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::learn::is_of_script;
-use super::link::{Cause, Kind, Link, Sent, Use};
+use super::link::{Cause, Kind, Link, Promise, Sent, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
 use super::script_store::Sha;
@@ -85,6 +85,8 @@ impl Worker {
                     Again::Later => self.hold_first(key, true),
                     Again::Behind => self.hold_first(key, false),
                     Again::Never => self.doubt_first(key),
+                    Again::OnNewLease => self.set_first_adrift(key),
+                    Again::Instead(reply) => self.answer_first(key, reply),
                 }
                 (start, ended) = (at, 0);
                 continue;
@@ -166,8 +168,15 @@ impl Worker {
                 self.hear(number, bytes);
                 return self.heard(number, false);
             }
-            Kind::Exec => self.learn_from_transaction(sent.client, bytes),
-            Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
+            Kind::Again => return,
+            Kind::Exec { teaches } => {
+                if teaches {
+                    self.learn_from_transaction(sent.client, bytes);
+                }
+                self.transaction_is_over(sent.client);
+            }
+            Kind::Promised(Promise::Discarded) => drop(self.transaction_is_over(sent.client)),
+            Kind::Promised(_) | Kind::Reads { .. } | Kind::Writes | Kind::Script { .. } | Kind::Waits => {}
         }
         match &sent.edit {
             Edit::Teaches { body, everywhere } => self.learn(sent.client, body, *everywhere),
@@ -183,6 +192,24 @@ impl Worker {
             client.pending = client.pending.saturating_sub(sent.bytes);
         }
         self.deliver(sent.client, sent.batch, bytes, ended);
+    }
+
+    /// The first reply on a link came, and its client is told another.
+    fn answer_first(&mut self, key: LinkKey, reply: &[u8]) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let node = link.node;
+        let Some(first) = link.pipeline.front() else {
+            return;
+        };
+        let (client, batch) = (first.client, first.batch);
+        if let Some(sent) = link.answered() {
+            return self.answered(key, &sent, node, reply, 1);
+        }
+        let load = &mut self.load[node.index()];
+        *load = load.saturating_sub(1);
+        self.deliver(client, batch, reply, 1);
     }
 
     /// Hands bytes of a batch to its client; into the void when the client has gone.
@@ -253,7 +280,7 @@ impl Worker {
             let reads = self.first_reads(key);
             return Some(if reads { Again::Behind } else { Again::Never });
         }
-        self.overtakes(key).then_some(Again::Behind)
+        self.overtakes(key).then(|| self.behind(key))
     }
 
     /// Whether an error says of the first command on a shared link that it did not run, as the node is no master that
@@ -284,7 +311,10 @@ impl Worker {
             // Whatever was refused may be what would have ended the transaction or the watch.
             lease.spoiled = true;
             lease.multi &= !multi;
-            if kind == Kind::Exec {
+            if multi {
+                lease.transcripts.clear();
+            }
+            if matches!(kind, Kind::Exec { .. }) {
                 lease.bodies.clear();
             }
         }
@@ -307,7 +337,11 @@ impl Worker {
         if again {
             return Some(Again::Elsewhere);
         }
-        if state && owner.is_none() && self.did_not_run(key, error) {
+        if owner.is_some() {
+            if let Some(again) = self.refused_on_lease(key, error) {
+                return Some(again);
+            }
+        } else if state && self.did_not_run(key, error) {
             return Some(Again::Later);
         }
         if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()
@@ -320,7 +354,11 @@ impl Worker {
 }
 
 /// How a command is asked for again that did not run.
-enum Again {
+pub(super) enum Again {
+    /// On another own connection.
+    OnNewLease,
+    /// Not at all: the client is told this.
+    Instead(&'static [u8]),
     /// On the next master.
     Later,
     /// The same: it ran, and reads, but behind one that waits, or on a master that was deposed meanwhile.

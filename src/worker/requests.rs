@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::client::{Mode, Stall};
+use super::client::{Aborted, Mode, Stall};
 use super::edit::Edit;
 use super::script_store::Sha;
 use super::session::ReplyMode;
@@ -122,6 +122,11 @@ impl Worker {
                     // There it is remembered already.
                     *last = None;
                     return at + self.tunnel_requests(key, &data[at..]);
+                }
+                Mode::Leased(lease) if lease.adrift => {
+                    // Behind what waits for a connection.
+                    self.stall(key, Stall::Owed);
+                    return segment.range.start;
                 }
                 Mode::Leased(lease) if lease.upload.is_some() => {
                     match self.go_on_uploading(key, &data[at..]) {
@@ -243,7 +248,9 @@ impl Worker {
             && !verdict.attack
             && verdict.handling == Handling::Forward
             && self.clients.get(key).is_some_and(|client| {
-                matches!(client.mode, Mode::Shared) && client.session.reply == ReplyMode::On
+                matches!(client.mode, Mode::Shared)
+                    && client.session.reply == ReplyMode::On
+                    && client.aborted == Aborted::No
             })
     }
 
@@ -278,7 +285,11 @@ impl Worker {
             verdict.class,
             Class::Read | Class::Write | Class::Master | Class::Any | Class::Script
         );
-        if sent_on && verdict.handling.may_be_forwarded() {
+        let aborted = self
+            .clients
+            .get(key)
+            .is_some_and(|client| matches!(client.aborted, Aborted::Multi { .. }));
+        if sent_on && verdict.handling.may_be_forwarded() && !aborted {
             return at + self.begin_upload(key, verdict, bytes);
         }
         if waiting > GATHER {

@@ -28,6 +28,9 @@ impl Worker {
             self.close_client(key);
             return Outcome::Done;
         }
+        if let Some(outcome) = self.in_aborted(key, verdict, request) {
+            return outcome;
+        }
         if let Some(outcome) = self.asks_first(key, verdict, bytes) {
             return outcome;
         }

@@ -16,6 +16,13 @@ pub(super) const IN_DOUBT: &str = "INDOUBT redis-ambassador: the connection to t
 /// The master answered a command that may write when another one had taken its place.
 pub(super) const IN_DOUBT_LATE: &str = "INDOUBT redis-ambassador: another master had taken over when this command was answered; it ran on the former one and may be lost";
 
+/// EXEC of a transaction whose connection broke before EXEC came.
+pub(super) const CUT_OFF: &str = "EXECABORT redis-ambassador: the connection to the master was lost before EXEC; nothing of this transaction was run";
+
+/// EXEC of a transaction for which there was no master within `limits.hold`.
+pub(super) const NOT_BEGUN: &str =
+    "EXECABORT redis-ambassador: no master is reachable; nothing of this transaction was run";
+
 /// No node answered a command that was meant for whichever it concerned.
 pub(super) const NO_ANSWER: &str =
     "INDOUBT redis-ambassador: no node answered this command in time; it may or may not have run";

@@ -23,6 +23,7 @@ use super::question::{Ask, Roll};
 use super::route::Route;
 use super::script_store::{ScriptStore, Scripts};
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
+use super::waiting::Adrift;
 use crate::resp::Bounds;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -78,6 +79,8 @@ pub(super) struct Worker {
     pub(super) refused: HashMap<(NodeId, ProfileId), Instant, FxBuildHasher>,
     /// Batches taken back from dead links that wait for a node.
     pub(super) parked: VecDeque<Parked>,
+    /// What waits for a new own connection.
+    pub(super) adrift: Vec<Adrift>,
     /// Which node has which script.
     pub(super) scripts: Scripts,
     /// Answers of several nodes that clients wait for.
@@ -157,6 +160,7 @@ impl Worker {
             shut: [None; MAX_NODES],
             refused: HashMap::default(),
             parked: VecDeque::new(),
+            adrift: Vec::new(),
             scripts: Scripts::new(scripts),
             gathers: Vec::new(),
             peers: Vec::new(),
@@ -371,6 +375,7 @@ impl Worker {
         self.suspect_former_master();
         self.retire_moved_links();
         self.leave_lost_nodes();
+        self.leave_deposed();
         self.unpark();
         self.wake_waiting();
     }
