@@ -46,6 +46,7 @@ mod roll_call;
 mod route;
 mod script_store;
 mod scripts;
+mod sent;
 mod session;
 mod slots;
 mod socket;

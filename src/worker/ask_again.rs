@@ -2,9 +2,10 @@
 //! once, what may write on the next master when there is one.
 
 use super::edit::Edit;
-use super::link::{Kind, Link, Parked, Refusal, Sent};
+use super::link::Link;
 use super::mailbox::Hint;
 use super::owed::BatchId;
+use super::sent::{Kind, Parked, Refusal, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;

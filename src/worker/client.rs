@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use super::edit::{Edit, Within};
-use super::link::{Kind, Promise};
 use super::mend::Mends;
 use super::owed::Owed;
 use super::script_store::Sha;
+use super::sent::{Kind, Promise};
 use super::session::{ReplyMode, Session};
 use super::slots::LinkKey;
 use super::socket::Socket;

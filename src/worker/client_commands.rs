@@ -2,9 +2,9 @@
 
 use super::client::Mode;
 use super::edit::{Edit, Within};
-use super::link::Kind;
 use super::proof::with_blanks;
 use super::requests::{Outcome, Segment, Verdict};
+use super::sent::Kind;
 use super::session::{ReplyMode, is_name};
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;

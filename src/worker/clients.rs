@@ -6,7 +6,7 @@ use mio::net::{TcpStream, UnixStream};
 use tracing::{debug, warn};
 
 use super::client::{Client, Mode, Stall};
-use super::link::Kind;
+use super::sent::Kind;
 use super::session::Session;
 use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};

@@ -2,7 +2,8 @@
 //! written where it will be lost, nor wait where nothing will come.
 
 use super::client::{Mode, Stall};
-use super::link::{Cause, Kind, Link};
+use super::link::{Cause, Link};
+use super::sent::Kind;
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::topology::Role;

@@ -2,8 +2,9 @@
 
 use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Sent, Use};
+use super::link::Use;
 use super::requests::{Needed, Outcome, Segment};
+use super::sent::{Kind, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;

@@ -5,9 +5,9 @@
 use super::client::Stall;
 use super::edit::Edit;
 use super::gather::Gather;
-use super::link::{Kind, Sent};
 use super::profile::Profile;
 use super::requests::{Outcome, Verdict};
+use super::sent::{Kind, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;

@@ -3,8 +3,8 @@
 
 use super::client::Mode;
 use super::edit::Edit;
-use super::link::Kind;
 use super::requests::{Outcome, Verdict};
+use super::sent::Kind;
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::commands::Handling;

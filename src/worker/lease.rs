@@ -2,9 +2,10 @@
 
 use super::client::{Lease, Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Link, Phase, Promise, Sent, Use};
+use super::link::{Link, Phase, Use};
 use super::profile::ProfileId;
 use super::requests::{Outcome, Verdict};
+use super::sent::{Kind, Promise, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::transcript::Transcripts;

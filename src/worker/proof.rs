@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::client::{Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Phase, Sent};
+use super::link::Phase;
 use super::profile::{Login, Profile, ProfileId};
 use super::requests::{Outcome, Verdict};
+use super::sent::{Kind, Sent};
 use super::session::Session;
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;

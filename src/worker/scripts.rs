@@ -7,9 +7,9 @@ use std::collections::HashSet;
 
 use super::client::{Mode, Stall};
 use super::edit::Edit;
-use super::link::{Kind, Sent};
 use super::requests::{Needed, Outcome, Segment, Verdict};
 use super::script_store::{Sha, sha_of, writes_nothing};
+use super::sent::{Kind, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::commands::{Class, Handling};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Lane, Mode, Stall};
-use super::link::{Cause, Kind, Link, Phase, Use};
+use super::link::{Cause, Link, Phase, Use};
+use super::sent::Kind;
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::stats::Limit;

@@ -16,12 +16,13 @@ use tracing::error;
 
 use super::client::Client;
 use super::gather::Gather;
-use super::link::{Cause, Link, Parked};
+use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
 use super::profile::{Login, Profile, ProfileId, Profiles};
 use super::question::{Ask, Roll};
 use super::route::Route;
 use super::script_store::{ScriptStore, Scripts};
+use super::sent::Parked;
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
 use super::waiting::Adrift;
 use crate::resp::Bounds;

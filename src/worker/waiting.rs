@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::link::Sent;
+use super::sent::Sent;
 use super::slots::ClientKey;
 use super::transcript::Transcripts;
 use crate::topology::NodeId;
