@@ -53,7 +53,7 @@ impl Worker {
         let begins = note_transaction(tunnel, handling, bytes);
         let link = tunnel.link;
         // CLIENT CACHING is about the very next command, which a mark must not be.
-        let caching = handling == Handling::Client(ClientHandling::Caching);
+        let caching = handling == Handling::Client(ClientHandling::Caching) && is_switch(bytes);
         let unmarked = std::mem::replace(&mut tunnel.caching, caching);
         let silent = tunnel.reply != ReplyMode::On || unmarked;
         if tunnel.reply == ReplyMode::Skip {
@@ -348,6 +348,13 @@ fn note_transaction(tunnel: &mut Tunnel, handling: Handling, request: &[u8]) -> 
         _ => {}
     }
     false
+}
+
+/// Whether a CLIENT CACHING says yes or no, and nothing else.
+fn is_switch(request: &[u8]) -> bool {
+    let mut arguments = Arguments::of(request).skip(2);
+    let switch = arguments.next().map(<[u8]>::to_ascii_lowercase);
+    matches!(switch.as_deref(), Some(b"yes" | b"no")) && arguments.next().is_none()
 }
 
 /// Keeps in mind whether the server answers what comes next.

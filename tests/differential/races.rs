@@ -89,8 +89,8 @@ pub(crate) fn without(mut program: Program) -> Program {
     program
 }
 
-/// Who listens, or said that it listens no more, has an own connection for good, and from there CLIENT KILL and UNBLOCK
-/// are refused: the README says so.
+/// Who listens, or said that it listens no more, has an own connection for good. From there CLIENT KILL and UNBLOCK are
+/// refused, and LIST and INFO are about that connection: the README says so.
 fn not_about_others_from_a_tunnel(program: &mut Program) {
     let mut tunnels = Vec::new();
     for step in &mut program.steps {
@@ -105,7 +105,7 @@ fn not_about_others_from_a_tunnel(program: &mut Program) {
                 tunnels.push(*number);
             } else if tunnels.contains(number)
                 && name == b"client"
-                && matches!(second.as_deref(), Some(b"kill" | b"unblock"))
+                && matches!(second.as_deref(), Some(b"kill" | b"unblock" | b"list" | b"info"))
             {
                 *words = vec![b"PING".to_vec()];
             }
