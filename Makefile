@@ -1,17 +1,18 @@
 # The front doors of this project; `make` alone lists them. What a door needs and the machine lacks is installed.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit fuzz table clients image bench failover soak golden generate servers cargo
+.PHONY: help run test lint unit fuzz table clients image bench differential failover soak golden generate servers cargo
 
 # A cargo that rustup has just installed is not on every shell's PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 ARGS ?=
+SECONDS ?= 300
 
 help: ## this list
 	@printf 'make TARGET\n\n'
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
-		printf '  %-9s %s\n' $$name "$$what"; done
+		printf '  %-13s %s\n' $$name "$$what"; done
 
 run: cargo ## a private master with two replicas and the ambassador before them, on port 6379 (ARGS='--replicas 3')
 	@scripts/install-packages 'cc=gcc,libc6-dev' 'redis-server|valkey-server=redis-server'
@@ -44,6 +45,10 @@ bench: cargo ## beside other proxies, interleaved; writes benches/RESULTS.md (AR
 	@scripts/install-servers
 	@scripts/install-peers
 	@cargo bench --locked --bench compare -- $(ARGS)
+
+differential: cargo ## new random programs on plain servers and on the ambassador, for SECONDS=300 each
+	@scripts/install-servers
+	@AMBASSADOR_FUZZ_SECONDS=$(SECONDS) AMBASSADOR_FUZZ_KEEP_GOING=1 cargo test --locked --test differential -- ambassador_over
 
 failover: cargo ## failovers under load, in numbers, beside redis-py and HAProxy; half an hour
 	@scripts/failover
