@@ -144,6 +144,13 @@ pub struct Table {
 }
 
 impl Table {
+    /// Whether commands of that name are told apart by a second word.
+    pub fn is_container(&self, name: &[u8]) -> bool {
+        self.commands
+            .get(name)
+            .is_some_and(|entry| !entry.subcommands.is_empty())
+    }
+
     /// The command that a request names, in any case of letters; `None` when no layer knows it.
     /// `second` is the request's second argument, which selects a subcommand where there are some.
     #[inline]

@@ -181,12 +181,15 @@ pub(super) struct Tunnel {
 #[derive(Debug, Default)]
 pub(super) struct CommandName {
     length: u8,
-    bytes: [u8; 31],
+    /// There are subcommands, so that the same first word may mean another command.
+    is_container: bool,
+    bytes: [u8; 30],
 }
 
 impl CommandName {
     /// Names that are too long are cut: Redis has none.
-    pub(super) fn set(&mut self, name: &[u8]) {
+    pub(super) fn set(&mut self, name: &[u8], is_container: bool) {
+        self.is_container = is_container;
         let length = name.len().min(self.bytes.len());
         self.bytes[..length].copy_from_slice(&name[..length]);
         self.length = length as u8;
@@ -194,6 +197,11 @@ impl CommandName {
 
     pub(super) fn name(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
+    }
+
+    /// Whether a request whose first word this is would leave the same name.
+    pub(super) fn says_all_of(&self, name: &[u8]) -> bool {
+        !self.is_container && self.name().eq_ignore_ascii_case(name)
     }
 }
 

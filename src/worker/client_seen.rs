@@ -26,15 +26,14 @@ impl Worker {
     /// Remembers the command that a client sent last.
     pub(super) fn remember_command(&mut self, key: ClientKey, name: &[u8], second: Option<&[u8]>) {
         if let Some(client) = self.clients.get_mut(key) {
-            // Nearly always; and a name that is one of a subcommand has a bar in it.
-            if client.command.name().eq_ignore_ascii_case(name) {
+            // Nearly always.
+            if client.command.says_all_of(name) {
                 return;
             }
             // What no server knows leaves none behind (`processCommand` in Redis's server.c).
             let command = self.topology.table.lookup(name, second);
-            client
-                .command
-                .set(command.map_or(b"", |command| command.name.as_bytes()));
+            let known = command.map_or(&b""[..], |command| command.name.as_bytes());
+            client.command.set(known, self.topology.table.is_container(name));
         }
     }
 

@@ -230,10 +230,14 @@ impl Hello {
         let Some(version) = arguments.next() else {
             return Ok(hello);
         };
-        hello.resp3 = match std::str::from_utf8(version)
-            .ok()
-            .and_then(|digits| digits.parse::<i64>().ok())
-        {
+        // As `string2ll` in Redis's util.c has it: no plus sign, no zeros in front.
+        let number = |digits: &str| {
+            digits
+                .parse::<i64>()
+                .ok()
+                .filter(|number| number.to_string() == digits)
+        };
+        hello.resp3 = match std::str::from_utf8(version).ok().and_then(number) {
             Some(2) => Some(false),
             Some(3) => Some(true),
             Some(_) => return Err("NOPROTO unsupported protocol version".to_owned()),
