@@ -140,13 +140,13 @@ fn a_replica_too_far_behind_is_left_out() {
         for key in 0..20 {
             writer.command(&["SET", &key.to_string(), &value]);
         }
+        // In between it may have caught up, and be out because it comes and goes.
         let facts = node(&ambassador, replica);
-        (facts["usable"] == false).then_some(facts)
+        let behind = facts["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("max_lag"));
+        (facts["usable"] == false && behind).then_some(facts)
     });
-    assert!(
-        left_out["reason"].as_str().unwrap().contains("max_lag"),
-        "{left_out:#}"
-    );
     assert!(left_out["lag_bytes"].as_u64().unwrap() > 1024, "{left_out:#}");
     wait_until(|| is_usable(&ambassador, replica));
 }
