@@ -7,7 +7,7 @@ WRITES, READS = ("set", "hset", "zadd"), ("get", "hget", "zrange")
 # With two replicas each should run half of the reads; less than a fifth is no spreading.
 LEAST_SHARE = 0.2
 # What keeps a group and its observers going; says nothing of where an application's commands run.
-UPKEEP = {"ping", "info", "role", "hello", "client", "config", "command", "replconf", "psync", "select", "auth", "script",
+UPKEEP = {"ping", "info", "time", "role", "hello", "client", "config", "command", "replconf", "psync", "select", "auth", "script",
           "function", "module", "acl", "flushall", "quit"}
 # Commands of the applications that no replica may ever run: none of them is replicated under its own name, or they are
 # reads of what is not replicated.
