@@ -39,6 +39,7 @@ mod proof;
 mod question;
 mod read_form;
 mod redirect;
+mod refused;
 mod reissue;
 mod replies;
 mod requests;

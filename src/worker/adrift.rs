@@ -5,15 +5,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::aborted::touched;
-use super::ask_again::is_no_master;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::lease::WAIT_MARK;
 use super::link::{Cause, Link};
-use super::mailbox::Hint;
 use super::reissue::with_time_left;
-use super::replies::Again;
 use super::sent::{Kind, Promise, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
@@ -28,71 +24,7 @@ use crate::topology::NodeId;
 /// How long a node that is no master any more is left alone while it is still taken for one.
 const REFUSED_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a server says to blocked clients when it becomes a replica (`disconnectAllBlockedClients` in Redis's
-/// blocked.c), before it closes their connections: nothing that they sent behind is looked at. CLIENT UNBLOCK says
-/// something else.
-const FORCED: &[u8] = b"-UNBLOCKED force unblock from blocking operation";
-
-/// What it says when the ambassador had it let a command go.
-const LET_GO: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK";
-
 impl Worker {
-    /// Looks at an error on an own connection: whether it says that a command did not run because of what the node is.
-    pub(super) fn refused_on_lease(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
-        let link = self.links.get(key)?;
-        let (first, log) = link.first()?;
-        let (kind, owner, node, moving) = (first.kind, link.owner()?, link.node, link.moving);
-        let no_master = is_no_master(error, &log[..first.bytes.min(log.len())]);
-        let kept = !log.is_empty();
-        let client = self.clients.get_mut(owner)?;
-        let resp3 = client.session.resp3;
-        let Mode::Leased(lease) = &mut client.mode else {
-            return None;
-        };
-        let repeats = kept && lease.upload.is_none();
-        match kind {
-            Kind::Waits => {
-                let forced = error.starts_with(FORCED);
-                let let_go = moving && error.starts_with(LET_GO);
-                let again = repeats && !lease.watched && (forced || let_go || no_master);
-                if forced {
-                    self.hint(Hint::Refused(node));
-                    self.links.get_mut(key)?.closes = true;
-                }
-                again.then_some(Again::OnNewLease)
-            }
-            Kind::Promised(Promise::Queued) if is_no_master(error, &[]) => {
-                let first = lease.transcripts.first()?;
-                first.refused = true;
-                (first.guarded || first.is_whole).then_some(Again::Instead(Promise::Queued.reply()))
-            }
-            Kind::Exec { .. } => {
-                let first = lease.transcripts.first()?;
-                let aborted =
-                    error.starts_with(b"-EXECABORT") && (first.refused || says_why_not_master(error));
-                if !aborted && !is_no_master(error, &[]) {
-                    return None;
-                }
-                if first.guarded {
-                    return Some(Again::Instead(touched(resp3)));
-                }
-                (repeats && first.is_whole).then_some(Again::OnNewLease)
-            }
-            Kind::Writes | Kind::Script { .. } | Kind::Reads { .. } => {
-                (repeats && no_master).then_some(Again::OnNewLease)
-            }
-            _ => None,
-        }
-    }
-
-    /// What becomes of a reply that came behind one that was refused, and must not overtake it.
-    pub(super) fn behind(&self, key: LinkKey) -> Again {
-        match self.links.get(key).and_then(Link::owner) {
-            Some(_) => Again::OnNewLease,
-            None => Again::Behind,
-        }
-    }
-
     /// The first command on an own connection did not run: it waits for another one.
     pub(super) fn set_first_adrift(&mut self, key: LinkKey) {
         let Some((first, _)) = self.links.get(key).and_then(Link::first) else {
@@ -102,20 +34,10 @@ impl Worker {
         let Some(taken) = self.take_first(key, None) else {
             return;
         };
-        let owner = taken.client;
+        let (owner, sent) = (taken.client, taken.sent(at));
         if let Some(link) = self.links.get_mut(key) {
             link.refusing = true;
         }
-        let sent = Sent {
-            client: owner,
-            batch: taken.batch,
-            left: 1,
-            done: 0,
-            bytes: taken.request.len(),
-            kind: taken.kind,
-            edit: taken.edit,
-            at,
-        };
         let transcript = match taken.kind {
             Kind::Exec { .. } => self.transaction_is_over(owner),
             _ => None,
@@ -443,15 +365,4 @@ impl Worker {
             self.unstall(key, Stall::None);
         }
     }
-}
-
-/// Whether an EXECABORT names the state of its node (`execCommandAbort` in Redis's multi.c).
-fn says_why_not_master(error: &[u8]) -> bool {
-    [
-        &b"because of: READONLY"[..],
-        b"because of: LOADING",
-        b"because of: MASTERDOWN",
-    ]
-    .iter()
-    .any(|why| memchr::memmem::find(error, why).is_some())
 }

@@ -1,6 +1,8 @@
 //! A command that did not run where it was sent, as the node's error says, is asked for again: a read on the master at
 //! once, what may write on the next master when there is one.
 
+use std::time::Instant;
+
 use super::edit::Edit;
 use super::link::Link;
 use super::mailbox::Hint;
@@ -10,7 +12,7 @@ use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
-use crate::resp::{Arguments, Bounds, RequestScanner, Step};
+use crate::resp::{Arguments, Bounds, Request, RequestScanner, Step};
 use crate::topology::NodeId;
 
 /// The first request on a link, cut out of its batch.
@@ -22,6 +24,16 @@ pub(super) struct Taken {
     pub(super) edit: Edit,
     pub(super) request: Vec<u8>,
     pub(super) node: NodeId,
+}
+
+impl Taken {
+    /// What it is on the next link, or to its client; sent at that time.
+    pub(super) fn sent(&self, at: Instant) -> Sent {
+        Sent {
+            batch: self.batch,
+            ..Sent::own(self.client, &self.request, self.kind, self.edit.clone(), at)
+        }
+    }
 }
 
 impl Worker {
@@ -48,21 +60,12 @@ impl Worker {
         };
         self.stats.reads_retried.add(1);
         // A write by its flags: only the master may get it.
-        let kind = if formerly_read_form {
+        taken.kind = if formerly_read_form {
             Kind::Writes
         } else {
             Kind::Reads { retries }
         };
-        let mut sent = Sent {
-            client: taken.client,
-            batch: taken.batch,
-            left: 1,
-            done: 0,
-            bytes: taken.request.len(),
-            kind,
-            edit: taken.edit,
-            at: self.now,
-        };
+        let mut sent = taken.sent(self.now);
         let profile = self
             .clients
             .get(taken.client)
@@ -144,9 +147,10 @@ impl Worker {
     /// old one still says of a write is true there, and lost, unless the new one got it in time.
     pub(super) fn is_late(&self, key: LinkKey) -> bool {
         self.links.get(key).is_some_and(|link| {
-            let may_write = |sent: &Sent| matches!(sent.kind, Kind::Writes | Kind::Script { .. });
             let deposed = self.route.master.is_some_and(|master| master != link.node);
-            deposed && link.owner().is_none() && link.pipeline.front().is_some_and(may_write)
+            deposed
+                && link.owner().is_none()
+                && link.pipeline.front().is_some_and(|sent| sent.kind.may_write())
         })
     }
 
@@ -157,8 +161,7 @@ impl Worker {
             if let Some(link) = self.links.get_mut(key)
                 && link.node != master
             {
-                let may_write = |sent: &Sent| matches!(sent.kind, Kind::Writes | Kind::Script { .. });
-                link.refusing |= link.pipeline.iter().any(may_write);
+                link.refusing |= link.pipeline.iter().any(|sent| sent.kind.may_write());
             }
         }
     }
@@ -169,16 +172,7 @@ impl Worker {
             return;
         };
         self.stats.in_doubt.add(1);
-        let sent = Sent {
-            client: taken.client,
-            batch: taken.batch,
-            left: 1,
-            done: 0,
-            bytes: taken.request.len(),
-            kind: taken.kind,
-            edit: taken.edit,
-            at: self.now,
-        };
+        let sent = taken.sent(self.now);
         self.fail_one(&sent, texts::IN_DOUBT_LATE);
     }
 
@@ -191,9 +185,14 @@ impl Worker {
         let Ok(Step::Complete(found)) = RequestScanner::default().scan(request, self.bounds) else {
             return false;
         };
+        self.reads(&found, &request[..found.len])
+    }
+
+    /// Whether a request reads and does nothing else.
+    pub(super) fn reads(&self, found: &Request, request: &[u8]) -> bool {
         let class = self
-            .entry(&found, request)
-            .map(|command| command.class_of(Arguments::of(&request[..found.len])));
+            .entry(found, request)
+            .map(|command| command.class_of(Arguments::of(request)));
         matches!(class, Some(Class::Read | Class::Any))
     }
 

@@ -18,8 +18,7 @@ use super::sent::{Kind, Parked, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
-use crate::commands::Class;
-use crate::resp::{Arguments, RequestScanner, Step, write};
+use crate::resp::{RequestScanner, Step, write};
 use crate::stats::{Fault, Limit};
 use crate::topology::{NodeId, Role};
 
@@ -134,10 +133,7 @@ impl Worker {
             }
             let request = &rest[..found.len];
             let retries = self.settings.reads.retries;
-            let class = self
-                .entry(&found, request)
-                .map(|command| command.class_of(Arguments::of(request)));
-            let asked_again = matches!(class, Some(Class::Read | Class::Any)) && retries > 0;
+            let asked_again = retries > 0 && self.reads(&found, request);
             let cut = asked_again
                 .then(|| self.clients.get_mut(sent.client)?.owed.split(sent.batch))
                 .flatten();

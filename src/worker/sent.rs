@@ -41,6 +41,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// On a shared link: whether it may have changed something by the time that its reply comes.
+    pub(super) fn may_write(self) -> bool {
+        matches!(self, Kind::Writes | Kind::Script { .. })
+    }
+
     /// Whether no client is owed the replies as they are.
     pub(super) fn is_own(self) -> bool {
         matches!(
