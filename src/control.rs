@@ -3,6 +3,7 @@
 //! Nothing on the request path waits for it. Decisions are pure (`gate`, `election`, `group`); here
 //! they are only fed and their outcome handed on.
 
+mod back_off;
 mod connection;
 mod council;
 mod election;

@@ -92,6 +92,16 @@ pub(super) struct Login<'a> {
     pub(super) password: &'a Password,
 }
 
+impl<'a> Login<'a> {
+    /// As the configuration has it; without a password there is none.
+    pub(super) fn of(username: Option<&'a String>, password: Option<&'a Password>) -> Option<Login<'a>> {
+        Some(Login {
+            username: username.map(String::as_str),
+            password: password?,
+        })
+    }
+}
+
 /// An authenticated connection in RESP2.
 #[derive(Debug)]
 pub(super) struct Connection {

@@ -27,7 +27,7 @@ pub(super) async fn resolve(
     poke: Arc<Notify>,
 ) {
     loop {
-        let addresses = look_up(&host).await;
+        let addresses = look_up(&host, PATIENCE).await;
         if heard
             .send(super::Heard::Name(host.clone(), addresses))
             .await
@@ -43,9 +43,10 @@ pub(super) async fn resolve(
     }
 }
 
-async fn look_up(host: &str) -> Addresses {
+/// Resolves once, within `patience`.
+pub(super) async fn look_up(host: &str, patience: Duration) -> Addresses {
     // The port is of no interest here.
-    match timeout(PATIENCE, lookup_host((host, 0))).await {
+    match timeout(patience, lookup_host((host, 0))).await {
         Ok(Ok(found)) => {
             let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             if addresses.is_empty() {

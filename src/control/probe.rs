@@ -9,17 +9,15 @@ use redis_protocol::resp2::types::OwnedFrame;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::back_off::BackOff;
 use super::connection::{Connection, Failure, FailureKind, LARGE_REPLY, Login, SMALL_REPLY, decode};
 use super::info::{self, Facts};
-use super::{Heard, greeting};
+use super::{Heard, back_off, greeting};
 use crate::settings::{Settings, Upstream};
 use crate::topology::{Greeting, NodeId, Role};
 
-const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-const BACK_OFF_MOST: Duration = Duration::from_secs(2);
-/// However often it is poked, a node is asked no more often than this, nor connected to.
+/// However often it is poked, a node is asked no more often than this.
 const BETWEEN_POKES: Duration = Duration::from_millis(20);
-const BETWEEN_CONNECTS: Duration = BACK_OFF_FIRST;
 
 /// What a probe says to the control plane.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ pub(super) async fn probe(
     heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
 ) {
-    let mut back_off = BACK_OFF_FIRST;
+    let mut back_off = BackOff::new();
     while !heard.is_closed() {
         let began = Instant::now();
         let mut session = Session {
@@ -71,7 +69,7 @@ pub(super) async fn probe(
         // Sentinel cuts the connections of the node that it makes a master: what that is now is asked at once.
         let at_once = session.answered && failure.kind == FailureKind::Connect;
         if session.answered {
-            back_off = BACK_OFF_FIRST;
+            back_off.reset();
         }
         let failed = Heard::Node(target, Word::Failed(failure));
         if heard.send(failed).await.is_err() {
@@ -81,12 +79,10 @@ pub(super) async fn probe(
             sleep_until(began + BETWEEN_POKES).await;
             continue;
         }
-        // Jitter: the ambassadors of a hundred pods must not come back in step.
         tokio::select! {
-            () = sleep(back_off.mul_f64(rand::random_range(0.5..1.0))) => {}
-            () = poked(&poke, began + BETWEEN_CONNECTS) => {}
+            () = sleep(back_off.pause()) => {}
+            () = poked(&poke, began + back_off::FIRST) => {}
         }
-        back_off = (back_off * 2).min(BACK_OFF_MOST);
     }
 }
 
@@ -107,10 +103,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// `Ok` only when nobody listens any more.
     async fn run(&mut self) -> Result<(), Failure> {
-        let login = self.upstream.password.as_ref().map(|password| Login {
-            username: self.upstream.username.as_deref(),
-            password,
-        });
+        let login = Login::of(self.upstream.username.as_ref(), self.upstream.password.as_ref());
         let mut connection =
             Connection::open(self.target.address, login, self.upstream.connect_timeout).await?;
         let run_id = self.run_id(&mut connection).await?;

@@ -1,25 +1,25 @@
 //! One task per sentinel: asks what it knows of the group, again at every event that it publishes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis_protocol::resp2::types::OwnedFrame;
-use tokio::net::lookup_host;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Heard;
+use super::back_off::BackOff;
 use super::connection::{Connection, Failure, Login, SMALL_REPLY, decode};
 use super::council::{Announced, Told};
 use super::members::unknown_name;
+use super::names::look_up;
 use crate::settings::{NodeAddress, Sentinels, Settings, Upstream};
 use crate::topology::MAX_NODES;
 
 /// How often it is asked although nothing happened: an event may be lost.
 const INTERVAL: Duration = Duration::from_secs(1);
-const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-const BACK_OFF_MOST: Duration = Duration::from_secs(2);
 /// However many events come, it is asked no more often than this.
 const BETWEEN: Duration = Duration::from_millis(20);
 
@@ -66,7 +66,7 @@ pub(super) async fn ask(
     let Some(sentinels) = &settings.upstream.sentinels else {
         return;
     };
-    let mut back_off = BACK_OFF_FIRST;
+    let mut back_off = BackOff::new();
     loop {
         let mut session = Session {
             sentinel: &sentinel,
@@ -78,14 +78,13 @@ pub(super) async fn ask(
         };
         let Err(failure) = session.run().await else { return };
         if session.answered {
-            back_off = BACK_OFF_FIRST;
+            back_off.reset();
         }
         let failed = Heard::Sentinel(sentinel.index, Err(failure));
         if heard.send(failed).await.is_err() {
             return;
         }
-        sleep(back_off.mul_f64(rand::random_range(0.5..1.0))).await;
-        back_off = (back_off * 2).min(BACK_OFF_MOST);
+        sleep(back_off.pause()).await;
     }
 }
 
@@ -147,18 +146,12 @@ impl Session<'_> {
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
-        let login = self.sentinels.password.as_ref().map(|password| Login {
-            username: self.sentinels.username.as_deref(),
-            password,
-        });
+        let login = Login::of(self.sentinels.username.as_ref(), self.sentinels.password.as_ref());
         let bound = self.upstream.connect_timeout;
-        let place = (self.sentinel.place.host.as_str(), self.sentinel.place.port);
-        let addresses = match timeout(bound, lookup_host(place)).await {
-            Ok(found) => found.map_err(unknown_name)?,
-            Err(_) => return Err(unknown_name("no answer in time")),
-        };
+        let place = &self.sentinel.place;
         let mut last = unknown_name("it has no address");
-        for address in addresses {
+        for ip in look_up(&place.host, bound).await? {
+            let address = SocketAddr::new(ip, place.port);
             match Connection::open(address, login, bound).await {
                 Ok(connection) => return Ok(connection),
                 Err(failure) => last = failure,
