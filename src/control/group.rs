@@ -94,6 +94,10 @@ impl Group {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
+        let took = match &word {
+            Word::Heard(facts) => Some(facts.took),
+            _ => None,
+        };
         match word {
             Word::Reached(run_id) => member.run_id = run_id,
             Word::Identified(identity) => member.identity = Some(identity),
@@ -104,16 +108,11 @@ impl Group {
             }
         }
         self.reign.elect(&self.members);
-        if let Some((reigning, line)) = self.reign.reigning()
+        if let Some(took) = took
+            && let Some((reigning, line)) = self.reign.reigning()
             && reigning == id
         {
-            let took = self
-                .members
-                .get(id)
-                .and_then(Member::current)
-                .map(|facts| facts.took);
-            self.history
-                .note(line, now.saturating_sub(took.unwrap_or_default()));
+            self.history.note(line, now.saturating_sub(took));
         }
         self.judge();
         if self.discover {

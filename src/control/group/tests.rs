@@ -341,3 +341,17 @@ fn replicas_of_replicas_are_found() {
     hear(&mut group, 1, Word::Heard(facts));
     assert_eq!(picture(&mut group), "a*:Master b:Replica c:Unknown!");
 }
+
+#[test]
+fn only_an_answer_about_its_offset_says_where_the_master_was_when() {
+    let mut group = group(&["b"], false);
+    let identity = Arc::new(Identity {
+        greeting: None,
+        commands: None,
+    });
+    group.hear(NodeId(0), master(line("X", 100), &["b"]), SECOND);
+    group.hear(NodeId(0), Word::Identified(identity), 2 * SECOND);
+    group.hear(NodeId(0), master(line("X", 200), &["b"]), 3 * SECOND);
+    group.hear(NodeId(1), replica(line("X", 100), "a"), 3 * SECOND);
+    assert_eq!(group.report().nodes[1].behind, Some(2 * SECOND));
+}
