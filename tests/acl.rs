@@ -5,7 +5,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Ambassador, Client, Flavor, Group, Reply, Server};
+use support::{Ambassador, Client, Flavor, Group, Reply, Server, same};
 
 /// Users `app` (its own keys and channels, no scripts) and `reader` (reads only), on every node.
 const USERS: [&[&str]; 2] = [
@@ -44,18 +44,6 @@ fn each(story: impl Fn(&Server, &Group, &Ambassador)) {
             "{flavor}"
         );
     }
-}
-
-/// The same command on both; the same bytes come back.
-#[track_caller]
-fn same(plain: &mut Client, client: &mut Client, words: &[&str]) {
-    plain.command(words);
-    client.command(words);
-    assert_eq!(
-        client.last_bytes().escape_ascii().to_string(),
-        plain.last_bytes().escape_ascii().to_string(),
-        "{words:?}"
-    );
 }
 
 const STEPS: &[&[&str]] = &[

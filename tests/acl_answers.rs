@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Ambassador, Client, Flavor, Group, Reply, Server, wait_until};
+use support::{Ambassador, Flavor, Group, Reply, Server, same, wait_until};
 
 /// Users on every node, each with what it may: nothing, nearly everything but these commands, and some of them.
 const USERS: [&[&str]; 4] = [
@@ -120,18 +120,6 @@ fn each(story: impl Fn(&Server, &Group, &Ambassador)) {
             "{flavor}"
         );
     }
-}
-
-/// The same command on both; the same bytes come back.
-#[track_caller]
-fn same(plain: &mut Client, client: &mut Client, words: &[&str]) {
-    plain.command(words);
-    client.command(words);
-    assert_eq!(
-        client.last_bytes().escape_ascii().to_string(),
-        plain.last_bytes().escape_ascii().to_string(),
-        "{words:?}"
-    );
 }
 
 fn user(of: &[&'static str]) -> &'static str {

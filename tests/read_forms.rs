@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Ambassador, Client, Flavor, Group, Reply, Server};
+use support::{Ambassador, Flavor, Group, Reply, Server, same};
 
 const DATA: [&[&str]; 5] = [
     &["RPUSH", "list", "3", "1", "2"],
@@ -83,18 +83,6 @@ const WRITES: [&[&str]; 10] = [
     &["SORT"],
 ];
 
-#[track_caller]
-fn same(ours: &mut Client, theirs: &mut Client, words: &[&str]) -> Reply {
-    let reply = ours.command(words);
-    theirs.command(words);
-    assert_eq!(
-        String::from_utf8_lossy(ours.last_bytes()),
-        String::from_utf8_lossy(theirs.last_bytes()),
-        "{words:?}"
-    );
-    reply
-}
-
 #[test]
 fn what_only_reads_runs_on_replicas_and_what_writes_on_the_master() {
     for flavor in Flavor::ALL {
@@ -112,14 +100,14 @@ fn what_only_reads_runs_on_replicas_and_what_writes_on_the_master() {
             theirs.hello(version);
             for (words, form) in READS {
                 group.reset_stats();
-                same(&mut ours, &mut theirs, words);
+                same(&mut theirs, &mut ours, words);
                 assert_eq!(group.master.calls(form), 0, "{words:?}");
                 let calls: u64 = group.replica_calls(form).iter().sum();
                 assert_eq!(calls, 1, "{words:?}");
             }
             for words in WRITES {
                 group.reset_stats();
-                same(&mut ours, &mut theirs, words);
+                same(&mut theirs, &mut ours, words);
                 for form in [
                     "sort_ro",
                     "georadius_ro",
@@ -176,7 +164,7 @@ fn who_may_use_only_one_of_command_and_read_only_form_gets_what_a_plain_server_s
                 &["GET", "text"],
                 &["SORT_RO", "list"],
             ] {
-                same(&mut ours, &mut theirs, words);
+                same(&mut theirs, &mut ours, words);
             }
             assert_eq!(ours.command(&["ECHO", "in step"]), Reply::bulk("in step"));
         }

@@ -18,13 +18,6 @@ const REFUSED: [&str; 10] = [
     "-@scripting",
 ];
 
-fn no_script(flavor: Flavor) -> &'static str {
-    match flavor {
-        Flavor::Valkey8 => "NOSCRIPT No matching script.",
-        Flavor::Redis7 | Flavor::Redis8 => "NOSCRIPT No matching script. Please use EVAL.",
-    }
-}
-
 fn each(story: impl Fn(&Group, &Ambassador)) {
     for flavor in Flavor::ALL {
         let group = Group::start(flavor, 1);
@@ -54,14 +47,8 @@ fn login(ambassador: &Ambassador, user: &str) -> Client {
 /// The name of a script, from a server that is then made to forget it.
 fn name_of(group: &Group, body: &str) -> String {
     let sha = group.master.command(&["SCRIPT", "LOAD", body]).text();
-    flush_directly(group);
+    group.flush_scripts();
     sha
-}
-
-fn flush_directly(group: &Group) {
-    for node in group.nodes() {
-        assert_eq!(node.command(&["SCRIPT", "FLUSH"]), Reply::ok());
-    }
 }
 
 #[test]
@@ -118,7 +105,7 @@ fn a_script_that_ran_is_known_whoever_ran_it_and_on_whatever_connection() {
                             client.command(words);
                         }
                     }
-                    flush_directly(group);
+                    group.flush_scripts();
                     let reply = client.command(&["EVALSHA", &sha, "0"]);
                     assert_eq!(reply, Reply::bulk(format!("{way} {number}")), "{user}: {way}");
                 }
@@ -135,7 +122,7 @@ fn a_script_that_failed_is_known() {
         let sha = name_of(group, body);
         let mut client = login(ambassador, "app");
         let wanted = client.command(&["EVAL", body, "0"]);
-        flush_directly(group);
+        group.flush_scripts();
         assert_eq!(client.command(&["EVALSHA", &sha, "0"]), wanted);
     });
 }
@@ -184,7 +171,7 @@ fn what_did_not_run_is_not_known() {
                 let reply = ambassador.client().command(&["EVALSHA", &sha, "0"]);
                 assert_eq!(
                     reply.error(),
-                    no_script(group.master.flavor()),
+                    group.master.flavor().no_script(),
                     "{user}: {line:?}"
                 );
             }
@@ -211,7 +198,7 @@ fn what_does_not_compile_drives_nothing_out() {
             assert!(client.command(&["EVAL", &wrong, "0"]).is_error());
             assert!(client.command(&["SCRIPT", "LOAD", &wrong]).is_error());
         }
-        flush_directly(&group);
+        group.flush_scripts();
         assert_eq!(
             client.command(&["EVALSHA", &sha, "0"]),
             Reply::bulk("stays"),

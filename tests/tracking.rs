@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use support::{Ambassador, Client, Flavor, Group, PATIENCE, Reply, Server, eventually};
+use support::{Ambassador, Client, Flavor, Group, PATIENCE, Reply, Server, eventually, same};
 
 const WORKERS: [&str; 2] = ["--workers", "3"];
 
@@ -21,19 +21,6 @@ fn each(story: impl Fn(&Server, &Group, &Ambassador)) {
             "{flavor}"
         );
     }
-}
-
-/// The same command on both; the same bytes come back.
-#[track_caller]
-fn same(plain: &mut Client, client: &mut Client, words: &[&str]) -> Reply {
-    plain.command(words);
-    let reply = client.command(words);
-    assert_eq!(
-        plain.last_bytes().escape_ascii().to_string(),
-        client.last_bytes().escape_ascii().to_string(),
-        "{words:?}"
-    );
-    reply
 }
 
 #[track_caller]

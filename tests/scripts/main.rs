@@ -12,14 +12,6 @@ use support::{Ambassador, Client, Flavor, Group, Reply, eventually, wait_until};
 
 const ONE: &str = "return {KEYS[1], redis.call('INCR', KEYS[1])}";
 const READ: &str = "#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])";
-/// How each server says that it lacks a script.
-fn no_script(flavor: Flavor) -> &'static str {
-    match flavor {
-        Flavor::Valkey8 => "NOSCRIPT No matching script.",
-        Flavor::Redis7 | Flavor::Redis8 => "NOSCRIPT No matching script. Please use EVAL.",
-    }
-}
-
 /// A story on every server, over both protocol versions.
 fn each(config: &[&str], story: impl Fn(&mut Group, &Ambassador, &mut Client)) {
     for flavor in Flavor::ALL {
@@ -46,12 +38,6 @@ fn load(client: &mut Client, body: &str) -> String {
     client.command(&["SCRIPT", "LOAD", body]).text()
 }
 
-fn flush_directly(group: &Group) {
-    for node in group.nodes() {
-        assert_eq!(node.command(&["SCRIPT", "FLUSH"]), Reply::ok());
-    }
-}
-
 #[test]
 fn a_loaded_script_runs_everywhere_whoever_forgot_it() {
     each(&[], |group, ambassador, client| {
@@ -73,7 +59,7 @@ fn a_loaded_script_runs_everywhere_whoever_forgot_it() {
         let reads = ambassador.metric("redis_ambassador_commands_total{class=\"read\"");
         assert!((reads - 60.0).abs() < 0.5, "{reads} reads");
         // Flushed directly: nobody notices.
-        flush_directly(group);
+        group.flush_scripts();
         for _ in 0..20 {
             assert_eq!(client.command(&["EVALSHA", &sha, "1", "k"]), Reply::bulk("v"));
         }
@@ -96,7 +82,7 @@ fn a_script_that_was_only_evaluated_or_that_its_master_lost_runs_by_its_name() {
             Reply::Integer(1)
         );
         let sha = group.master.command(&["SCRIPT", "LOAD", ONE]).text();
-        flush_directly(group);
+        group.flush_scripts();
         assert_eq!(
             client
                 .command(&["EVALSHA", &sha.to_uppercase(), "1", "n"])
@@ -166,7 +152,7 @@ fn scripts_in_a_pipeline_run_once_each_though_they_were_flushed_before() {
             Reply::Integer(1)
         );
         for round in 1..=3 {
-            flush_directly(group);
+            group.flush_scripts();
             let mut commands: Vec<&[&str]> = Vec::new();
             let evalsha: &[&str] = &["EVALSHA", &sha, "1", "n"];
             for _ in 0..100 {
@@ -188,7 +174,7 @@ fn a_script_in_a_transaction_is_there_though_its_master_lost_it() {
     each(&[], |group, _, client| {
         let sha = load(client, ONE);
         for round in 1..=3 {
-            flush_directly(group);
+            group.flush_scripts();
             let evalsha: &[&str] = &["EVALSHA", &sha, "1", "n"];
             let replies = client.pipeline(&[
                 &["MULTI"],
@@ -204,7 +190,7 @@ fn a_script_in_a_transaction_is_there_though_its_master_lost_it() {
             assert_eq!(results[2].items()[1], Reply::Integer(round * 2));
             assert_eq!(replies[5], Reply::bulk("1"));
         }
-        flush_directly(group);
+        group.flush_scripts();
         assert_eq!(client.command(&["WATCH", "w"]), Reply::ok());
         assert_eq!(
             client.command(&["EVALSHA", &sha, "1", "n"]).items()[1],
@@ -238,7 +224,7 @@ fn flushed_scripts_are_gone_from_every_node_and_from_the_ambassador() {
                 &["GET", "a"],
             ]);
             assert_eq!(replies[1], Reply::ok());
-            assert_eq!(replies[2].error(), no_script(group.master.flavor()));
+            assert_eq!(replies[2].error(), group.master.flavor().no_script());
             assert_eq!(replies[3], Reply::bulk("1"));
             for node in group.nodes() {
                 wait_until(|| node.command(&["SCRIPT", "EXISTS", &sha]).items() == [Reply::Integer(0)]);
@@ -283,11 +269,11 @@ fn a_script_with_large_arguments_is_there_too() {
         let large = "x".repeat(3 << 20);
         let sha = load(client, body);
         for _ in 0..2 {
-            flush_directly(group);
+            group.flush_scripts();
             let reply = client.command(&["EVALSHA", &sha, "1", "large", &large]);
             assert_eq!(reply, Reply::Integer(3 << 20));
         }
-        flush_directly(group);
+        group.flush_scripts();
         assert_eq!(client.command(&["MULTI"]), Reply::ok());
         assert_eq!(
             client.command(&["EVALSHA", &sha, "1", "large", &large]).text(),

@@ -65,14 +65,14 @@ fn bodies_beyond_the_bound_are_forgotten_and_a_longer_one_is_never_kept() {
             .map(|number| load(&mut client, &body(number, 1000)))
             .collect();
         let huge = load(&mut client, &body(1000, 64 << 10));
-        flush_directly(&group);
+        group.flush_scripts();
         assert_eq!(
             client.command(&["EVALSHA", &huge, "0"]).error(),
-            no_script(group.master.flavor())
+            group.master.flavor().no_script()
         );
         assert_eq!(
             client.command(&["EVALSHA", &shas[0], "0"]).error(),
-            no_script(group.master.flavor())
+            group.master.flavor().no_script()
         );
         assert_eq!(client.command(&["EVALSHA", &shas[99], "0"]), Reply::Integer(99));
         let known = shas
@@ -112,13 +112,13 @@ fn a_user_who_may_load_nothing_runs_what_is_there() {
             client.command(&["EVALSHA", &sha, "1", "n"]).items()[1],
             Reply::Integer(4)
         );
-        flush_directly(group);
+        group.flush_scripts();
         assert_eq!(
             runner.command(&["EVALSHA", &sha, "1", "n"]).error(),
-            no_script(group.master.flavor())
+            group.master.flavor().no_script()
         );
         let replies = runner.pipeline(&[&["MULTI"], &["EVALSHA", &sha, "1", "n"], &["EXEC"]]);
-        assert_eq!(replies[2].items()[0].error(), no_script(group.master.flavor()));
+        assert_eq!(replies[2].items()[0].error(), group.master.flavor().no_script());
         assert_eq!(
             client.command(&["EVALSHA", &sha, "1", "n"]).items()[1],
             Reply::Integer(5)
@@ -131,16 +131,16 @@ fn a_script_that_says_itself_that_it_is_missing_runs_once() {
     each(&[], |group, _, client| {
         let body = format!(
             "redis.call('INCR', 'ran') return redis.error_reply('{}')",
-            no_script(group.master.flavor())
+            group.master.flavor().no_script()
         );
         let sha = load(client, &body);
         assert_eq!(
             client.command(&["EVALSHA", &sha, "0"]).error(),
-            no_script(group.master.flavor())
+            group.master.flavor().no_script()
         );
         assert_eq!(
             client.command(&["EVAL", &body, "0"]).error(),
-            no_script(group.master.flavor())
+            group.master.flavor().no_script()
         );
         assert_eq!(group.master.command(&["GET", "ran"]).text(), "2");
     });
@@ -150,7 +150,7 @@ fn a_script_that_says_itself_that_it_is_missing_runs_once() {
 fn silence_covers_the_clients_commands_and_none_of_the_ambassadors() {
     each(&[], |group, _, client| {
         let sha = load(client, ONE);
-        flush_directly(group);
+        group.flush_scripts();
         client.send(&["CLIENT", "REPLY", "SKIP"]);
         client.send(&["EVALSHA", &sha, "1", "n"]);
         assert_eq!(

@@ -1,6 +1,6 @@
 //! A replication group of real servers: one master and its replicas, in sync when it is handed out.
 
-use super::{Flavor, PATIENCE, Server, eventually};
+use super::{Flavor, PATIENCE, Reply, Server, eventually};
 
 /// A master and its replicas. All end with it.
 pub struct Group {
@@ -59,6 +59,14 @@ impl Group {
     pub fn reset_stats(&self) {
         for node in self.nodes() {
             node.command(&["CONFIG", "RESETSTAT"]);
+        }
+    }
+
+    /// Makes every node forget all scripts, behind the ambassador's back.
+    #[track_caller]
+    pub fn flush_scripts(&self) {
+        for node in self.nodes() {
+            assert_eq!(node.command(&["SCRIPT", "FLUSH"]), Reply::ok());
         }
     }
 

@@ -39,6 +39,19 @@ pub use reply::Reply;
 pub use sentinel::{Sentinel, WATCHED};
 pub use server::{Flavor, Server};
 
+/// The same command on both; the same bytes come back. What came.
+#[track_caller]
+pub fn same(plain: &mut Client, client: &mut Client, words: &[&str]) -> Reply {
+    plain.command(words);
+    let reply = client.command(words);
+    assert_eq!(
+        client.last_bytes().escape_ascii().to_string(),
+        plain.last_bytes().escape_ascii().to_string(),
+        "{words:?}"
+    );
+    reply
+}
+
 /// A story on every flavor, beside a plain server of that flavor: over a master and one replica. No panic is behind
 /// what it sees.
 pub fn beside_a_plain_server(story: impl Fn(&Server, &Group, &Ambassador)) {

@@ -35,6 +35,14 @@ impl Flavor {
         }
     }
 
+    /// What it says of a script that it does not know, without the dash.
+    pub fn no_script(self) -> &'static str {
+        match self {
+            Self::Redis7 | Self::Redis8 => "NOSCRIPT No matching script. Please use EVAL.",
+            Self::Valkey8 => "NOSCRIPT No matching script.",
+        }
+    }
+
     /// One of its programs: `server`, `cli`, `benchmark` or `sentinel`.
     #[track_caller]
     pub fn program(self, tool: &str) -> PathBuf {
