@@ -150,7 +150,11 @@ fn passes(bytes: &[u8]) {
             let mut end = start;
             let mut outcome = Ok(false);
             for piece in bytes[start..].chunks(size) {
-                outcome = passage.advance(piece, BOUNDS[0]).map(|(taken, complete)| {
+                let advanced = passage.advance(piece, BOUNDS[0]).map_err(|(taken, error)| {
+                    assert!(taken < piece.len());
+                    error
+                });
+                outcome = advanced.map(|(taken, complete)| {
                     assert!(taken <= piece.len());
                     assert!(
                         complete || taken == piece.len(),

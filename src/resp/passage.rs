@@ -30,58 +30,72 @@ impl Passage {
         }
     }
 
-    /// Looks at the next bytes: how many belong to the request, and whether it is complete with them.
-    pub fn advance(&mut self, bytes: &[u8], bounds: Bounds) -> Result<(usize, bool), ProtocolError> {
+    /// Looks at the next bytes: how many belong to the request, and whether it is complete with them. `Err`: how many
+    /// stand before the one that is wrong, and what is wrong.
+    pub fn advance(&mut self, bytes: &[u8], bounds: Bounds) -> Result<(usize, bool), (usize, ProtocolError)> {
         let mut at = 0;
+        match self.take(bytes, bounds, &mut at) {
+            Ok(complete) => Ok((at, complete)),
+            Err(error) => Err((at, error)),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], bounds: Bounds, at: &mut usize) -> Result<bool, ProtocolError> {
         loop {
             let content = self.skip.saturating_sub(LINE_END.len());
-            let skipped = content.min(bytes.len() - at);
+            let skipped = content.min(bytes.len() - *at);
             self.skip -= skipped;
-            at += skipped;
+            *at += skipped;
             while self.skip > 0 {
-                let Some(byte) = bytes.get(at) else {
-                    return Ok((at, false));
+                let Some(byte) = bytes.get(*at) else {
+                    return Ok(false);
                 };
                 if *byte != LINE_END[LINE_END.len() - self.skip] {
                     return Err(ProtocolError::ExpectedLineEnd);
                 }
                 self.skip -= 1;
-                at += 1;
+                *at += 1;
             }
             if self.left == 0 {
-                return Ok((at, true));
+                return Ok(true);
             }
-            let Some(byte) = bytes.get(at) else {
-                return Ok((at, false));
+            let Some(byte) = bytes.get(*at) else {
+                return Ok(false);
             };
             if self.line.len == 0 && *byte != b'$' {
                 return Err(ProtocolError::ExpectedDollar(*byte));
             }
-            at += 1;
-            let after_cr = self.line.bytes[..self.line.len].ends_with(b"\r");
-            *self
-                .line
-                .bytes
-                .get_mut(self.line.len)
-                .ok_or(ProtocolError::BigBulkCount)? = *byte;
-            self.line.len += 1;
-            if *byte == b'\n' || after_cr {
-                let (len, _) = length_line(
-                    &self.line.bytes[..self.line.len],
-                    0,
-                    ProtocolError::BigBulkCount,
-                    ProtocolError::BulkLength,
-                )?
-                .ok_or(ProtocolError::ExpectedLineEnd)?;
-                let len = usize::try_from(len)
-                    .ok()
-                    .filter(|len| *len <= bounds.bulk)
-                    .ok_or(ProtocolError::BulkLength)?;
-                self.line.len = 0;
-                self.left -= 1;
-                self.skip = len + LINE_END.len();
-            }
+            self.take_of_line(*byte, bounds)?;
+            *at += 1;
         }
+    }
+
+    /// Takes a byte of an argument's length line.
+    fn take_of_line(&mut self, byte: u8, bounds: Bounds) -> Result<(), ProtocolError> {
+        let after_cr = self.line.bytes[..self.line.len].ends_with(b"\r");
+        *self
+            .line
+            .bytes
+            .get_mut(self.line.len)
+            .ok_or(ProtocolError::BigBulkCount)? = byte;
+        self.line.len += 1;
+        if byte == b'\n' || after_cr {
+            let (len, _) = length_line(
+                &self.line.bytes[..self.line.len],
+                0,
+                ProtocolError::BigBulkCount,
+                ProtocolError::BulkLength,
+            )?
+            .ok_or(ProtocolError::ExpectedLineEnd)?;
+            let len = usize::try_from(len)
+                .ok()
+                .filter(|len| *len <= bounds.bulk)
+                .ok_or(ProtocolError::BulkLength)?;
+            self.line.len = 0;
+            self.left -= 1;
+            self.skip = len + LINE_END.len();
+        }
+        Ok(())
     }
 }
 
@@ -140,8 +154,9 @@ mod tests {
                 );
             }
             let found = passage.advance(&[*last], BOUNDS);
-            assert_eq!(found, Err(error), "{rest:?}");
-            assert_eq!(scanner.passage().advance(rest, BOUNDS), Err(error), "{rest:?}");
+            assert_eq!(found, Err((0, error)), "{rest:?}");
+            let found = scanner.passage().advance(rest, BOUNDS);
+            assert_eq!(found, Err((before.len(), error)), "{rest:?}");
         }
     }
 }

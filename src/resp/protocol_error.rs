@@ -9,6 +9,9 @@ pub struct Bounds {
     pub bulk: usize,
 }
 
+/// A line of more bytes servers give up on (`PROTO_INLINE_MAX_SIZE` in Redis's server.h).
+const ENDLESS: usize = 64 * 1024;
+
 /// A request that can never become a valid one. The texts are Redis's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolError {
@@ -50,5 +53,34 @@ impl ProtocolError {
             ProtocolError::ExpectedLineEnd => out.extend_from_slice(b"expected CRLF after an argument"),
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends what makes a server say the same and close the connection, where its replies to what came before must
+    /// come first. `within`: a request has begun, and the length of an argument is next; what is wrong behind an
+    /// argument ([`ProtocolError::ExpectedLineEnd`]) no server says, so it is told of a wrong length instead.
+    pub fn provoke(self, within: bool, out: &mut Vec<u8>) {
+        let of_an_argument = matches!(
+            self,
+            ProtocolError::BulkLength
+                | ProtocolError::ExpectedLineEnd
+                | ProtocolError::ExpectedDollar(_)
+                | ProtocolError::BigBulkCount
+        );
+        if of_an_argument && !within {
+            out.extend_from_slice(b"*1\r\n");
+        }
+        let endless = |out: &mut Vec<u8>, begin: u8| {
+            out.push(begin);
+            out.resize(out.len() + ENDLESS, b'1');
+        };
+        match self {
+            ProtocolError::MultibulkLength => out.extend_from_slice(b"*x\r\n"),
+            ProtocolError::BulkLength | ProtocolError::ExpectedLineEnd => out.extend_from_slice(b"$x\r\n"),
+            ProtocolError::ExpectedDollar(got) => out.extend_from_slice(&[got, b'\r', b'\n']),
+            ProtocolError::BigMultibulkCount => endless(out, b'*'),
+            ProtocolError::BigBulkCount => endless(out, b'$'),
+            ProtocolError::BigInline => endless(out, b'1'),
+            ProtocolError::UnbalancedQuotes => out.extend_from_slice(b"\"\r\n"),
+        }
     }
 }

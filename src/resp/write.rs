@@ -41,15 +41,14 @@ pub fn integer(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Appends an error whose text begins with its code. Line ends in it become blanks.
-pub fn error(out: &mut Vec<u8>, text: &str) {
+pub fn error(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     out.push(b'-');
-    out.extend(text.bytes().map(|byte| {
-        if byte == b'\r' || byte == b'\n' {
-            b' '
-        } else {
-            byte
-        }
-    }));
+    let is_end = |byte: u8| byte == b'\r' || byte == b'\n';
+    out.extend(
+        text.as_ref()
+            .iter()
+            .map(|byte| if is_end(*byte) { b' ' } else { *byte }),
+    );
     out.extend_from_slice(b"\r\n");
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::edit::{Edit, Within};
 use super::mend::Mends;
 use super::owed::Owed;
+use super::question::Roll;
 use super::script_store::Sha;
 use super::sent::{Kind, Promise};
 use super::session::{ReplyMode, Session};
@@ -147,8 +148,8 @@ pub(super) enum Listens {
 )]
 pub(super) struct Tunnel {
     pub(super) link: LinkKey,
-    /// A request is passed on before it is complete.
-    pub(super) upload: Option<Passage>,
+    /// A request is passed on, or dropped, before it is complete.
+    pub(super) upload: Option<Upload>,
     /// A RESET was sent; its reply ends the tunnel.
     pub(super) resetting: bool,
     /// What comes is not RESP (a replication stream, where the config allows it): nothing is looked for in it.
@@ -173,8 +174,33 @@ pub(super) struct Tunnel {
     pub(super) seeking: Option<Instant>,
     /// The master was told the scripts of the request that is read next.
     pub(super) told: bool,
-    /// Replies that speak of ids.
+    /// Replies that are not the server's own.
     pub(super) mends: Mends,
+    /// CLIENT LIST, KILL or UNBLOCK, until the master has judged it.
+    pub(super) judging: Option<Roll>,
+    /// The client is closed once it has been told what it asked for.
+    pub(super) leaving: bool,
+    /// The server was sent something that it closes the connection for: nothing more is passed on.
+    pub(super) ended: bool,
+    /// CLIENT REPLY was part of a transaction: the server's replies are then not as many as it says, and where one
+    /// begins cannot be told any more.
+    pub(super) muddled: bool,
+}
+
+impl Tunnel {
+    /// What RESET makes of it where it goes on.
+    pub(super) fn forget(&mut self) {
+        (self.resetting, self.multi, self.unnamed) = (false, false, false);
+        (self.listens, self.reply, self.redirect) = (Listens::No, ReplyMode::On, None);
+    }
+}
+
+/// The rest of a request that has begun.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) passage: Passage,
+    /// It goes nowhere: it was refused.
+    pub(super) dropped: bool,
 }
 
 /// The name of a command in place, so that remembering one allocates nothing.

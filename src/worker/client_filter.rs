@@ -39,6 +39,14 @@ impl Filter {
         }
     }
 
+    /// The client with that id.
+    pub(super) fn of_id(id: u64) -> Filter {
+        Filter {
+            ids: vec![id],
+            ..Filter::default()
+        }
+    }
+
     /// Options as both commands take them (`parseClientFiltersOrReply` in Valkey's networking.c). `None`: one of
     /// them is not known here.
     pub(super) fn parse(options: &[&[u8]], skip_me: bool) -> Option<Filter> {

@@ -17,6 +17,8 @@ pub(super) enum Edit {
     Exec(Box<Exec>),
     /// It is replaced by this, unless it says that the command was queued, or is an error.
     Instead(Box<[u8]>),
+    /// It is replaced by this: the server was sent what it must refuse.
+    Refused(Box<[u8]>),
     /// Nothing, but it answers MULTI: where that is refused no transaction has begun.
     Multi,
     /// Nothing, but it is looked at whole.
@@ -46,7 +48,7 @@ impl Edit {
     pub(super) fn is_pending(&self) -> bool {
         matches!(
             self,
-            Edit::Cursor { .. } | Edit::Exec(_) | Edit::Instead(_) | Edit::Whole
+            Edit::Cursor { .. } | Edit::Exec(_) | Edit::Instead(_) | Edit::Refused(_) | Edit::Whole
         )
     }
 
@@ -72,6 +74,7 @@ impl Edit {
                     text.to_vec()
                 }
             }),
+            Edit::Refused(text) => complete.then(|| text.to_vec()),
             Edit::Exec(exec) => return exec.apply(held, complete),
         };
         let Some(out) = out else {

@@ -1,17 +1,65 @@
 //! CLIENT LIST, KILL and UNBLOCK in the form in which the master judges them: as the client put them, but so that they
 //! can hit nobody. Pure.
 
-use super::client_filter::number;
+use super::client_filter::{Filter, number};
 use super::question::Question;
+use crate::commands::ClientHandling;
+
+/// A request as it is put to the master and to the workers.
+pub(super) struct Put<'a> {
+    /// `None`: it has an option that is not known here.
+    pub(super) question: Option<Question>,
+    /// What the master judges.
+    pub(super) judged: Vec<&'a [u8]>,
+    /// `CLIENT KILL addr:port`.
+    pub(super) old_form: bool,
+}
+
+impl<'a> Put<'a> {
+    /// `None`: only the server can say what is wrong with it. `arguments` are those behind the subcommand.
+    pub(super) fn of(of_client: ClientHandling, arguments: &[&'a [u8]]) -> Option<Self> {
+        let old_form = of_client == ClientHandling::Kill && arguments.len() == 1;
+        let (question, judged) = match of_client {
+            ClientHandling::List => (
+                Filter::parse(arguments, false).map(Question::List),
+                list(arguments),
+            ),
+            ClientHandling::Kill if old_form => (
+                Some(Question::Kill(Filter::of_address(arguments[0]))),
+                vec![&b"CLIENT"[..], b"KILL", NOBODY],
+            ),
+            ClientHandling::Kill if !arguments.is_empty() => (
+                Filter::parse(arguments, true).map(Question::Kill),
+                kill(arguments),
+            ),
+            ClientHandling::Unblock if !arguments.is_empty() => unblock(arguments),
+            _ => return None,
+        };
+        Some(Put {
+            question,
+            judged,
+            old_form,
+        })
+    }
+
+    /// CLIENT INFO of the client with that id: the line of CLIENT LIST.
+    pub(super) fn info(id: u64) -> Self {
+        Put {
+            question: Some(Question::List(Filter::of_id(id))),
+            judged: vec![b"CLIENT", b"INFO"],
+            old_form: false,
+        }
+    }
+}
 
 /// No connection has this address; whoever matches must match every filter, so that with it nobody does.
-pub(super) const NOBODY: &[u8] = b"redis-ambassador:nobody";
+const NOBODY: &[u8] = b"redis-ambassador:nobody";
 
 /// No connection has this id.
 const NO_ID: &[u8] = b"9223372036854775807";
 
 /// CLIENT LIST without options is put as one that lists nobody.
-pub(super) fn list<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
+fn list<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
     let mut judged = vec![&b"CLIENT"[..], b"LIST"];
     if arguments.is_empty() {
         judged.extend([&b"ID"[..], NO_ID]);
@@ -22,7 +70,7 @@ pub(super) fn list<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
 
 /// CLIENT KILL with the same options, where a local address that nobody has stands first and in the place of every
 /// other.
-pub(super) fn kill<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
+fn kill<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
     let mut judged = vec![&b"CLIENT"[..], b"KILL", b"LADDR", NOBODY];
     for argument in arguments {
         // The word itself stays, so that `LADDR LADDR x` cannot shift what is meant by whom.
@@ -35,7 +83,7 @@ pub(super) fn kill<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
 }
 
 /// CLIENT UNBLOCK of nobody, and what it asks of the workers.
-pub(super) fn unblock<'a>(arguments: &[&'a [u8]]) -> (Option<Question>, Vec<&'a [u8]>) {
+fn unblock<'a>(arguments: &[&'a [u8]]) -> (Option<Question>, Vec<&'a [u8]>) {
     let id = number(arguments[0]);
     let error = arguments
         .get(1)

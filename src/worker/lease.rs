@@ -1,4 +1,4 @@
-//! Own connections: for transactions, commands that wait, WAIT, and requests too large to gather.
+//! Own connections: for transactions, commands that wait, WAIT, and (`upload`) requests too large to gather.
 
 use super::client::{Lease, Mode, Stall};
 use super::edit::Edit;
@@ -12,16 +12,13 @@ use super::transcript::Transcripts;
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
 use crate::resp::{Request, write};
-use crate::stats::Limit;
+use crate::stats::{Fault, Limit};
 
 /// A shard channel that nobody subscribes to. Publishing there moves the replication offset and is seen by no
 /// pattern: it raises the mark from which WAIT counts on this connection up to now, and so over whatever the
 /// client wrote on other connections. Redis raises that mark with any command, Valkey 8 only with one that
 /// moves the offset.
 pub(super) const WAIT_MARK: [&[u8]; 3] = [b"SPUBLISH", b"__redis_ambassador__:wait", b""];
-
-/// Bytes that an own connection may be behind before the client it belongs to is not read any more.
-const UPLOAD_BACKLOG: usize = 1024 * 1024;
 
 impl Worker {
     /// An own connection to the master for the client, warm if there is one. `Err`: not now, and the client has
@@ -60,7 +57,8 @@ impl Worker {
         Some(link)
     }
 
-    fn lease(&mut self, key: ClientKey, set: impl FnOnce(&mut Lease)) -> Result<LinkKey, Outcome> {
+    /// Puts the client on an own connection, for what `set` says of it. `Err` as in [`Worker::take_lease`].
+    pub(super) fn lease(&mut self, key: ClientKey, set: impl FnOnce(&mut Lease)) -> Result<LinkKey, Outcome> {
         let link = self.take_lease(key)?;
         if let Some(client) = self.clients.get_mut(key) {
             let mut lease = Lease {
@@ -174,15 +172,7 @@ impl Worker {
         let effective = changes_transaction(verdict.handling, request.argc);
         match (verdict.class, verdict.handling) {
             (class, handling) if multi && (class == Class::Refused || handling.stays_here()) => {
-                // Only the server can make the transaction fail as it should: it is sent a name that it
-                // does not know.
-                let mut unknown = Vec::new();
-                write::request(
-                    &mut unknown,
-                    [texts::refused_name(&bytes[request.name.clone()]).as_slice()],
-                );
-                self.send_own(key, link, Kind::Writes, 1, &unknown);
-                return Outcome::Done;
+                return self.refuse_in_transaction(key, link, verdict, request, bytes);
             }
             (Class::Refused, _) => {
                 self.refuse(key, request, bytes);
@@ -253,6 +243,29 @@ impl Worker {
         Outcome::Plain
     }
 
+    /// Refuses a command that would be queued. Only the server can make the transaction fail as it should: it is sent a
+    /// name that it does not know.
+    fn refuse_in_transaction(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        verdict: Verdict,
+        request: &Request,
+        bytes: &[u8],
+    ) -> Outcome {
+        let mut error = Vec::new();
+        match self.entry(request, bytes) {
+            Some(command) if verdict.class != Class::Refused => {
+                write::error(&mut error, texts::not_queued(&command.name));
+            }
+            _ => write::error(&mut error, self.refusal_of(request, bytes)),
+        }
+        self.stats.errors[Fault::Us as usize].add(1);
+        let edit = Edit::Refused(error.into());
+        self.send_own_edited(key, link, Kind::Writes, 1, &texts::unknown_command(), edit);
+        self.counted(verdict)
+    }
+
     /// Gives the client's own connection back to the pool, or ends it when it is not clean.
     pub(super) fn release_lease(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key) else {
@@ -294,105 +307,6 @@ impl Worker {
         {
             client.mode = Mode::Shared;
             self.drop_link(link);
-        }
-    }
-
-    /// Begins to pass a request on that is too large to gather. Returns how many bytes are dealt with.
-    pub(super) fn begin_upload(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> usize {
-        let Some(client) = self.clients.get(key) else {
-            return bytes.len();
-        };
-        let (position, passage) = (client.scanner.position(), client.scanner.passage());
-        let beginning = client.scanner.partial().map(|request| Request {
-            argc: if request.second.is_empty() { 1 } else { 2 },
-            ..request.clone()
-        });
-        let link = match &client.mode {
-            Mode::Leased(lease) => Ok(lease.link),
-            _ => self.lease(key, |_| ()),
-        };
-        let link = match link {
-            Ok(link) => link,
-            Err(outcome) => {
-                if let Some(client) = self.clients.get_mut(key) {
-                    client.scanner.reset();
-                }
-                if outcome == Outcome::Stalled {
-                    return 0;
-                }
-                // The client was told; what it goes on sending of this request cannot be told from the next.
-                self.close_when_flushed(key);
-                return bytes.len();
-            }
-        };
-        let body = beginning
-            .as_ref()
-            .and_then(|request| Self::body(verdict, request, bytes));
-        let edit = body.map_or(Edit::None, |body| self.teaches(body, false));
-        if let Some(request) = beginning
-            && edit == Edit::None
-            && self.script_on_lease(key, verdict, &request, bytes).is_some()
-        {
-            // A script goes before it.
-            if let Some(client) = self.clients.get_mut(key) {
-                client.scanner.reset();
-            }
-            return 0;
-        }
-        self.count_on(link, verdict.class);
-        self.send_own_edited(key, link, Kind::Writes, 1, &bytes[..position], edit);
-        self.cannot_repeat(key);
-        if let Some(client) = self.clients.get_mut(key) {
-            client.scanner.reset();
-            if let Mode::Leased(lease) = &mut client.mode {
-                lease.upload = Some(passage);
-                lease.queued += u32::from(lease.multi);
-            }
-        }
-        match self.go_on_uploading(key, &bytes[position..]) {
-            Some(taken) => position + taken,
-            None => position,
-        }
-    }
-
-    /// Passes on what came of a large request. `None`: not now.
-    pub(super) fn go_on_uploading(&mut self, key: ClientKey, bytes: &[u8]) -> Option<usize> {
-        let bounds = self.bounds;
-        let Some(client) = self.clients.get_mut(key) else {
-            return Some(bytes.len());
-        };
-        let Mode::Leased(lease) = &mut client.mode else {
-            return Some(0);
-        };
-        let link = lease.link;
-        if self
-            .links
-            .get(link)
-            .is_none_or(|link| link.unsent().len() > UPLOAD_BACKLOG)
-        {
-            self.stall(key, Stall::Lease);
-            return None;
-        }
-        let Some(passage) = &mut lease.upload else {
-            return Some(0);
-        };
-        match passage.advance(bytes, bounds) {
-            Ok((taken, complete)) => {
-                if complete {
-                    lease.upload = None;
-                }
-                if let Some(link) = self.links.get_mut(link) {
-                    link.push_more(&bytes[..taken]);
-                }
-                self.soil_link(link);
-                Some(taken)
-            }
-            Err(error) => {
-                // The node has seen the beginning of something that never ends well.
-                self.end_lease(key);
-                self.refuse_protocol(key, error);
-                Some(bytes.len())
-            }
         }
     }
 }

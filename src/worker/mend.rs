@@ -1,8 +1,10 @@
-//! Replies inside a tunnel that would tell the upstream connection's id where the client's own belongs.
+//! Replies inside a tunnel that are not the server's own: one that would tell the upstream connection's id where the
+//! client's own belongs, and one that the ambassador gives itself.
 //!
-//! In front of such a command goes a PING with a nonce. When the nonce comes back, whatever was sent before has
-//! been answered, and the reply whose place it is in is known: order is right by construction, whatever pushes and
-//! messages come in between. Pure state.
+//! In front of a command whose reply changes goes a PING with a nonce; in the place of one that the ambassador answers
+//! goes an unknown command whose name is the nonce. When the nonce comes back, whatever was sent before has been
+//! answered, and the reply whose place it is in is known: order is right by construction, whatever pushes and messages
+//! come in between. Pure state.
 
 use std::collections::VecDeque;
 
@@ -15,8 +17,11 @@ const MOST: usize = 8 * 1024;
 /// How `processCommand` in Redis's server.c begins to refuse what a subscribed RESP2 client may not say.
 const SUBSCRIBED: &[u8] = b"-ERR Can't execute";
 
-/// Longest reply to a mark: `*2`, `$4 pong`, and the nonce.
-const LONGEST: usize = 64;
+/// How `commandCheckExistence` in Redis's server.c refuses a command that there is not.
+const UNKNOWN: &[u8] = b"-ERR unknown command '";
+
+/// Longest reply to a mark, roughly: an unknown command's.
+const LONGEST: usize = 128;
 
 /// Longest reply that has a number changed: HELLO's, with its modules.
 const LONGEST_CHANGED: usize = 16 * 1024;
@@ -41,6 +46,8 @@ pub(super) enum Mend {
     Cursor(u16),
     /// The next reply, which is `+OK` or an error, is to a command of the ambassador's own.
     Drop,
+    /// The next reply is the master's word on a request that the ambassador answers: [`Mends::take_word`].
+    Word,
 }
 
 /// What is done with one whole reply.
@@ -48,16 +55,31 @@ pub(super) enum Mend {
 pub(super) enum Reply {
     AsItIs,
     Instead(Vec<u8>),
+    /// The same, and nothing comes after it.
+    Last(Vec<u8>),
+}
+
+/// What a nonce that comes back stands for.
+#[derive(Debug)]
+enum Place {
+    /// It is in front of the reply that is changed so.
+    Before(Mend),
+    /// It is where this goes; `last`: the client is closed behind it.
+    Of { reply: Vec<u8>, last: bool },
 }
 
 /// Marks under way in one tunnel.
 #[derive(Debug, Default)]
 pub(super) struct Mends {
-    marks: VecDeque<([u8; 32], Mend)>,
+    marks: VecDeque<([u8; 32], Place)>,
     /// The next reply that is no push is changed so.
     next: Option<Mend>,
     /// What was refused since it was last looked at.
     refused: Option<Refused>,
+    /// The master's word, once it has come: all of an error, the beginning of anything else.
+    word: Option<Vec<u8>>,
+    /// The rest of a reply is dropped.
+    dropping: bool,
 }
 
 /// A command that the server refused.
@@ -72,6 +94,21 @@ pub(super) enum Refused {
 impl Mends {
     /// The request that marks the place of a reply; `None` when there are too many.
     pub(super) fn mark(&mut self, nonce: u128, mend: Mend) -> Option<Vec<u8>> {
+        let name = self.expect(nonce, Place::Before(mend))?;
+        let mut request = Vec::new();
+        write::request(&mut request, [&b"PING"[..], &name]);
+        Some(request)
+    }
+
+    /// The request whose reply becomes this one; `None` when there are too many.
+    pub(super) fn placeholder(&mut self, nonce: u128, reply: Vec<u8>, last: bool) -> Option<Vec<u8>> {
+        let name = self.expect(nonce, Place::Of { reply, last })?;
+        let mut request = Vec::new();
+        write::request(&mut request, [&name[..]]);
+        Some(request)
+    }
+
+    fn expect(&mut self, nonce: u128, place: Place) -> Option<[u8; 32]> {
         if self.marks.len() >= MOST {
             return None;
         }
@@ -79,10 +116,24 @@ impl Mends {
         for (index, digit) in name.iter_mut().enumerate() {
             *digit = b"0123456789abcdef"[(nonce >> (4 * index)) as usize & 15];
         }
-        let mut request = Vec::new();
-        write::request(&mut request, [&b"PING"[..], &name]);
-        self.marks.push_back((name, mend));
-        Some(request)
+        self.marks.push_back((name, place));
+        Some(name)
+    }
+
+    /// The master's word, if it has come since this was last asked.
+    pub(super) fn take_word(&mut self) -> Option<Vec<u8>> {
+        self.word.take()
+    }
+
+    /// More of a reply that has begun; `ends`: it ends with that.
+    pub(super) fn go_on(&mut self, ends: bool) -> Reply {
+        let drops = self.dropping;
+        self.dropping &= !ends;
+        if drops {
+            Reply::Instead(Vec::new())
+        } else {
+            Reply::AsItIs
+        }
     }
 
     /// What was refused since this was last asked.
@@ -107,7 +158,16 @@ impl Mends {
     /// A reply is passed on before it is whole: changes its head where that is all there is to change, and expects
     /// nothing of the reply behind it.
     pub(super) fn pass(&mut self, beginning: &[u8]) -> Reply {
-        if beginning.first() == Some(&b'>') || self.waits_for_a_line() {
+        if beginning.first() == Some(&b'>') {
+            return Reply::AsItIs;
+        }
+        if self.next == Some(Mend::Word) && is_word(beginning) {
+            self.next = None;
+            self.word = Some(beginning[..beginning.len().min(HEAD)].to_vec());
+            self.dropping = true;
+            return Reply::Instead(Vec::new());
+        }
+        if self.waits_for_a_line() {
             return Reply::AsItIs;
         }
         match self.next.take() {
@@ -118,7 +178,10 @@ impl Mends {
 
     /// Whether the next reply that is looked for is a line: messages and pushes may come in between.
     fn waits_for_a_line(&self) -> bool {
-        matches!(self.next, Some(Mend::Id(_) | Mend::Multi(_) | Mend::Drop))
+        matches!(
+            self.next,
+            Some(Mend::Id(_) | Mend::Multi(_) | Mend::Drop | Mend::Word)
+        )
     }
 
     /// Looks at a line where one is looked for.
@@ -147,6 +210,16 @@ impl Mends {
                 if reply.starts_with(SUBSCRIBED) {
                     self.refused = Some(Refused::Names);
                 }
+                Reply::Instead(Vec::new())
+            }
+            Some(Mend::Word) if is_word(reply) => {
+                self.next = None;
+                let looked_at = if is_error {
+                    reply
+                } else {
+                    &reply[..reply.len().min(HEAD)]
+                };
+                self.word = Some(looked_at.to_vec());
                 Reply::Instead(Vec::new())
             }
             _ => Reply::AsItIs,
@@ -178,29 +251,41 @@ impl Mends {
         };
         let nonce = nonce
             .strip_prefix(b"$32\r\n")
-            .and_then(|rest| rest.strip_suffix(b"\r\n"));
+            .and_then(|rest| rest.strip_suffix(b"\r\n"))
+            .or_else(|| reply.strip_prefix(UNKNOWN)?.get(..32));
         let place = nonce.and_then(|nonce| self.marks.iter().position(|(name, _)| name == nonce));
         // A user without the right to PING is refused the mark, which says as much.
-        let place = place.or_else(|| (!self.marks.is_empty() && is_ping_refused(reply)).then_some(0));
+        let place = place.or_else(|| is_ping_refused(reply).then(|| self.first_mark()).flatten());
         let Some(place) = place else {
             return Reply::AsItIs;
         };
         // Marks before it were silenced (CLIENT REPLY) or refused.
-        let Some((_, mend)) = self.marks.drain(..=place).next_back() else {
+        let Some((_, place)) = self.marks.drain(..=place).next_back() else {
             return Reply::AsItIs;
         };
-        Reply::Instead(match mend {
-            Mend::Id(_) | Mend::Multi(_) | Mend::Drop => {
-                self.next = Some(mend);
-                Vec::new()
-            }
-            Mend::Number { .. } | Mend::Cursor(_) => {
+        match place {
+            Place::Before(mend) => {
                 // A subscribed RESP2 client is refused, and the next reply may be a message.
-                self.next = Some(mend).filter(|_| !subscribed);
-                Vec::new()
+                let refused = subscribed && matches!(mend, Mend::Number { .. } | Mend::Cursor(_));
+                self.next = Some(mend).filter(|_| !refused);
+                Reply::Instead(Vec::new())
             }
-        })
+            Place::Of { reply, last: true } => Reply::Last(reply),
+            Place::Of { reply, last: false } => Reply::Instead(reply),
+        }
     }
+
+    /// The mark that a refused PING may be.
+    fn first_mark(&self) -> Option<usize> {
+        self.marks
+            .iter()
+            .position(|(_, place)| matches!(place, Place::Before(_)))
+    }
+}
+
+/// Whether a reply may be the master's word on something, which no message and no array is.
+fn is_word(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'-' | b'+' | b':' | b'$' | b'='))
 }
 
 fn is_ping_refused(reply: &[u8]) -> bool {
@@ -223,71 +308,4 @@ fn change(reply: &[u8], after: &[u8], from: Option<u64>, to: u64) -> Option<Vec<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Mend, Mends, Refused, Reply, SUBSCRIBED};
-
-    fn echoed(request: &[u8]) -> Vec<u8> {
-        request
-            .strip_prefix(b"*2\r\n$4\r\nPING\r\n")
-            .expect("a PING")
-            .to_vec()
-    }
-
-    #[test]
-    fn the_id_comes_in_the_place_of_its_mark_and_nothing_else_is_touched() {
-        let mut mends = Mends::default();
-        let mark = mends.mark(7, Mend::Id(42)).expect("room");
-        assert_eq!(mends.look(b":9\r\n"), Reply::AsItIs);
-        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(Vec::new()));
-        assert_eq!(mends.look(b">2\r\n$2\r\nid\r\n:9\r\n"), Reply::AsItIs);
-        assert_eq!(mends.look(b":9\r\n"), Reply::Instead(b":42\r\n".to_vec()));
-        assert!(!mends.waits());
-        assert_eq!(mends.look(&echoed(&mark)), Reply::AsItIs);
-    }
-
-    #[test]
-    fn a_subscribed_client_is_refused_and_marks_without_a_reply_are_passed_over() {
-        let mut mends = Mends::default();
-        mends.mark(1, Mend::Id(42));
-        let mark = mends.mark(2, Mend::Id(42)).expect("room");
-        let pong = [&b"*2\r\n$4\r\npong\r\n"[..], &echoed(&mark)].concat();
-        assert_eq!(mends.look(&pong), Reply::Instead(Vec::new()));
-        assert_eq!(mends.look(b"*3\r\n$7\r\nmessage\r\n"), Reply::AsItIs);
-        assert_eq!(mends.look(SUBSCRIBED), Reply::AsItIs);
-        assert!(!mends.waits());
-    }
-
-    #[test]
-    fn what_is_refused_is_told_once_and_a_refused_mark_is_as_good_as_another() {
-        let mut mends = Mends::default();
-        mends.mark(1, Mend::Multi(7));
-        let no = b"-NOPERM User x has no permissions to run the 'ping' command\r\n";
-        assert_eq!(mends.look(no), Reply::Instead(Vec::new()));
-        assert_eq!(mends.look(b"-NOPERM ...\r\n"), Reply::AsItIs);
-        assert_eq!(mends.take_refused(), Some(Refused::Multi(7)));
-        assert_eq!(mends.take_refused(), None);
-        let mark = mends.mark(2, Mend::Drop).expect("room");
-        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(Vec::new()));
-        assert_eq!(mends.look(SUBSCRIBED), Reply::Instead(Vec::new()));
-        assert_eq!(mends.take_refused(), Some(Refused::Names));
-        assert_eq!(mends.look(no), Reply::AsItIs, "the client's own");
-    }
-
-    #[test]
-    fn a_number_is_changed_in_the_reply_behind_the_mark_and_not_in_a_push() {
-        let mut mends = Mends::default();
-        let mend = Mend::Number {
-            after: b"$2\r\nid\r\n",
-            from: Some(9),
-            to: 42,
-        };
-        let mark = mends.mark(3, mend).expect("room");
-        assert_eq!(mends.look(&echoed(&mark)), Reply::Instead(Vec::new()));
-        assert_eq!(mends.look(b">2\r\n$2\r\nid\r\n:9\r\n"), Reply::AsItIs);
-        assert_eq!(
-            mends.look(b"%1\r\n$2\r\nid\r\n:9\r\n"),
-            Reply::Instead(b"%1\r\n$2\r\nid\r\n:42\r\n".to_vec())
-        );
-        assert!(!mends.waits());
-    }
-}
+mod tests;

@@ -74,6 +74,8 @@ pub(super) struct Roll {
     pub(super) looked_up: bool,
     /// `CLIENT KILL addr:port`.
     pub(super) old_form: bool,
+    /// The client speaks RESP3, as the master's own answer shows.
+    pub(super) resp3: bool,
     /// Workers that have not answered.
     pub(super) left: usize,
     pub(super) answer: Answer,

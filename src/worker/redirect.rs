@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 
-use super::client::{Aborted, Mode, Stall, Tunnel};
+use super::client::{Aborted, Mode, Stall};
+use super::client_filter;
 use super::clients::NEXT_ID;
 use super::link::Phase;
-use super::mend::{Mend, Refused};
+use super::mend::Mend;
+use super::noted::Noted;
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
 use super::targets::{self, PATIENCE, Target};
@@ -28,18 +30,25 @@ pub(super) enum Identity {
 }
 
 impl Worker {
+    /// Whether a login has to wait until the client's own connection is set up: from 7.2 on Redis leaves out the reply
+    /// to a refused one behind others that it has not sent yet.
+    pub(super) fn waits_for_set_up(&mut self, key: ClientKey, handling: Handling) -> bool {
+        let waits = matches!(handling, Handling::Auth | Handling::Hello) && self.is_being_set_up(key);
+        if waits {
+            self.seek(key);
+        }
+        waits
+    }
+
     /// Decides about one request in a tunnel.
     pub(super) fn identify(
         &mut self,
         key: ClientKey,
         handling: Handling,
+        noted: Noted,
         second: Option<&[u8]>,
         bytes: &[u8],
     ) -> Identity {
-        if matches!(handling, Handling::Auth | Handling::Hello) && self.is_being_set_up(key) {
-            // From 7.2 on Redis leaves out the reply to a refused login behind others that it has not sent yet.
-            return self.seek(key);
-        }
         let other_user = self.is_other_user(key);
         let Some(client) = self.clients.get_mut(key) else {
             return Identity::AsItIs;
@@ -50,16 +59,9 @@ impl Worker {
         let Mode::Tunnel(tunnel) = &mut client.mode else {
             return Identity::AsItIs;
         };
-        let begins = note_transaction(tunnel, handling, bytes);
         let link = tunnel.link;
-        // CLIENT CACHING is about the very next command, which a mark must not be.
-        let caching = handling == Handling::Client(ClientHandling::Caching) && is_switch(bytes);
-        let unmarked = std::mem::replace(&mut tunnel.caching, caching);
-        let silent = tunnel.reply != ReplyMode::On || unmarked;
-        if tunnel.reply == ReplyMode::Skip {
-            tunnel.reply = ReplyMode::On;
-        }
-        if begins && uncertain && !silent {
+        let silent = noted.silent || noted.cached;
+        if noted.begins && uncertain && !silent {
             let mark = tunnel.mends.mark(rand::rng().random(), Mend::Multi(tunnel.begun));
             return mark.map_or(Identity::AsItIs, |mark| {
                 Identity::Instead([&mark, bytes].concat())
@@ -67,7 +69,7 @@ impl Worker {
         }
         // What it is told here is newer.
         tunnel.unnamed &= handling != Handling::Client(ClientHandling::SetName);
-        if tunnel.unnamed && !tunnel.multi {
+        if tunnel.unnamed && !tunnel.multi && !tunnel.muddled {
             return self.tell_names(key, bytes);
         }
         let multi = tunnel.multi;
@@ -107,10 +109,6 @@ impl Worker {
                 from: None,
                 to: id,
             },
-            (Handling::Client(ClientHandling::Reply), _) => {
-                note_reply_mode(tunnel, bytes);
-                return Identity::AsItIs;
-            }
             (Handling::Client(ClientHandling::Tracking), _) => return self.redirect(key, bytes),
             (Handling::Client(ClientHandling::Id), _) if Arguments::of(bytes).count() == 2 => Mend::Id(id),
             (Handling::Client(ClientHandling::TrackingState), Some(name)) => {
@@ -213,8 +211,7 @@ impl Worker {
         let mut at = 3;
         while at + 1 < words.len() {
             if words[at].eq_ignore_ascii_case(b"redirect") {
-                let number = std::str::from_utf8(words[at + 1]).ok();
-                if let Some(id) = number.and_then(|number| number.parse::<u64>().ok()) {
+                if let Some(id) = client_filter::number(words[at + 1]) {
                     match self.target(key, id) {
                         Some(upstream) => found.push((at + 1, id, upstream)),
                         None => return self.seek(key),
@@ -325,45 +322,5 @@ impl Worker {
         let upstream = self.links.get(tunnel.link).and_then(|link| link.upstream_id);
         tunnel.target = upstream.map(|upstream| Target::new(client.session.id, upstream));
         self.wake_seekers();
-    }
-}
-
-/// Keeps in mind whether what follows is queued. True: a transaction begins here, unless it is refused.
-fn note_transaction(tunnel: &mut Tunnel, handling: Handling, request: &[u8]) -> bool {
-    match tunnel.mends.take_refused() {
-        Some(Refused::Multi(number)) if number == tunnel.begun => tunnel.multi = false,
-        Some(Refused::Names) => tunnel.unnamed = true,
-        _ => {}
-    }
-    let alone = Arguments::of(request).take(2).count() == 1;
-    match handling {
-        Handling::Multi if alone && !tunnel.multi => {
-            tunnel.multi = true;
-            tunnel.begun = tunnel.begun.wrapping_add(1);
-            return true;
-        }
-        Handling::Discard if alone => tunnel.multi = false,
-        // With arguments it still ends the transaction (`rejectCommand` in Redis's server.c).
-        Handling::Exec => tunnel.multi = false,
-        _ => {}
-    }
-    false
-}
-
-/// Whether a CLIENT CACHING says yes or no, and nothing else.
-fn is_switch(request: &[u8]) -> bool {
-    let mut arguments = Arguments::of(request).skip(2);
-    let switch = arguments.next().map(<[u8]>::to_ascii_lowercase);
-    matches!(switch.as_deref(), Some(b"yes" | b"no")) && arguments.next().is_none()
-}
-
-/// Keeps in mind whether the server answers what comes next.
-fn note_reply_mode(tunnel: &mut Tunnel, request: &[u8]) {
-    let mode = Arguments::of(request).nth(2).map(<[u8]>::to_ascii_lowercase);
-    match mode.as_deref() {
-        Some(b"on") => tunnel.reply = ReplyMode::On,
-        Some(b"off") => tunnel.reply = ReplyMode::Off,
-        Some(b"skip") if tunnel.reply == ReplyMode::On => tunnel.reply = ReplyMode::Skip,
-        _ => {}
     }
 }

@@ -18,7 +18,7 @@ use crate::topology::NodeId;
 pub(super) const CUT_THROUGH: usize = 256 * 1024;
 
 /// A request that must be understood whole may have this size.
-const GATHER: usize = 16 * 1024 * 1024;
+pub(super) const GATHER: usize = 16 * 1024 * 1024;
 
 /// What the table says of one request.
 #[derive(Debug, Clone, Copy)]
@@ -328,13 +328,18 @@ impl Worker {
         if let Some(client) = self.clients.get_mut(key) {
             client.answer(&reply);
         }
-        self.stats.errors[Fault::Client as usize].add(1);
-        self.stats.limits[Limit::Protocol as usize].add(1);
+        self.count_protocol_error();
         self.close_when_flushed(key);
     }
 
+    /// Counts what is no request.
+    pub(super) fn count_protocol_error(&self) {
+        self.stats.errors[Fault::Client as usize].add(1);
+        self.stats.limits[Limit::Protocol as usize].add(1);
+    }
+
     /// Puts an error of the ambassador's own in its place among the replies.
-    pub(super) fn answer_error(&mut self, key: ClientKey, text: &str) {
+    pub(super) fn answer_error(&mut self, key: ClientKey, text: impl AsRef<[u8]>) {
         let mut reply = Vec::new();
         write::error(&mut reply, text);
         self.stats.errors[Fault::Us as usize].add(1);

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::Stall;
-use super::client_filter::Filter;
+use super::client::{Mode, Stall};
 use super::edit::Edit;
-use super::judged::{self, NOBODY};
+use super::judged::Put;
 use super::look_up;
 use super::mailbox::Mail;
+use super::owed::BatchId;
 use super::question::{Answer, Ask, Call, Purpose, Question, Roll};
 use super::requests::{Outcome, Verdict};
 use super::sent::{Kind, Sent};
@@ -41,22 +41,8 @@ impl Worker {
             return self.stall(key, Stall::Owed);
         }
         let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(2).collect();
-        let old_form = of_client == ClientHandling::Kill && arguments.len() == 1;
-        let (question, judged) = match of_client {
-            ClientHandling::List => (
-                Filter::parse(&arguments, false).map(Question::List),
-                judged::list(&arguments),
-            ),
-            ClientHandling::Kill if old_form => (
-                Some(Question::Kill(Filter::of_address(arguments[0]))),
-                vec![&b"CLIENT"[..], b"KILL", NOBODY],
-            ),
-            ClientHandling::Kill if !arguments.is_empty() => (
-                Filter::parse(&arguments, true).map(Question::Kill),
-                judged::kill(&arguments),
-            ),
-            ClientHandling::Unblock if !arguments.is_empty() => judged::unblock(&arguments),
-            _ => return Outcome::Plain,
+        let Some(put) = Put::of(of_client, &arguments) else {
+            return Outcome::Plain;
         };
         let Some(profile) = self.clients.get(key).map(|client| client.session.profile) else {
             return Outcome::Done;
@@ -69,28 +55,39 @@ impl Worker {
             let told = self.without_node(key, 1, true);
             return if told { Outcome::Done } else { Outcome::Stalled };
         };
-        let now = self.now;
-        let number = self.next_question();
         let Some(client) = self.clients.get_mut(key) else {
             return Outcome::Done;
         };
         client.node_since = None;
         let silent = client.session.takes_silence();
-        let roll = Roll {
-            number,
-            client: key,
-            batch: client.owed.expect(1, silent),
+        let batch = client.owed.expect(1, silent);
+        // What follows waits: it may be that the client is closed by this.
+        client.stall = Stall::Owed;
+        let roll = self.roll(key, batch, put.question, put.old_form);
+        self.ask(key, link, roll.number, Purpose::Judge(roll), &put.judged);
+        self.counted(verdict)
+    }
+
+    /// A request's question that nobody has answered yet.
+    pub(super) fn roll(
+        &mut self,
+        client: ClientKey,
+        batch: BatchId,
+        question: Option<Question>,
+        old_form: bool,
+    ) -> Roll {
+        Roll {
+            number: self.next_question(),
+            client,
+            batch,
             question,
             looked_up: false,
             old_form,
+            resp3: false,
             left: 0,
             answer: Answer::default(),
-            until: now + PATIENCE,
-        };
-        // What follows waits: it may be that the client is closed by this.
-        client.stall = Stall::Owed;
-        self.ask(key, link, number, Purpose::Judge(roll), &judged);
-        self.counted(verdict)
+            until: self.now + PATIENCE,
+        }
     }
 
     /// A number that no other question under way has.
@@ -160,7 +157,8 @@ impl Worker {
     }
 
     /// The master has judged the request: its error is the client's, else every worker is asked.
-    fn judged(&mut self, mut roll: Roll, reply: &[u8]) {
+    pub(super) fn judged(&mut self, mut roll: Roll, reply: &[u8]) {
+        roll.resp3 = reply.starts_with(b"=");
         // The old form says that nobody has that address, which is as meant.
         let good = if roll.old_form {
             reply.starts_with(b"-ERR No such client\r\n")
@@ -217,7 +215,7 @@ impl Worker {
                         answer.seen.push(seen);
                     } else if seen.id == call.asker {
                         // It is told first.
-                        self.close_when_flushed(key);
+                        self.leave(key);
                     } else {
                         self.close_client(key);
                     }
@@ -320,11 +318,7 @@ impl Worker {
                     seen.line(self.client_fields(), &mut lines);
                     lines.push(b'\n');
                 }
-                let resp3 = self
-                    .clients
-                    .get(roll.client)
-                    .is_some_and(|client| client.session.resp3);
-                write::text(&mut reply, resp3, &lines);
+                write::text(&mut reply, roll.resp3, &lines);
             }
             Some(Question::Kill(_)) if roll.old_form => {
                 if roll.answer.count > 0 {
@@ -338,7 +332,18 @@ impl Worker {
         self.answer_roll(&roll, &reply);
     }
 
+    /// Closes a client that has still to be told that it did so itself.
+    fn leave(&mut self, key: ClientKey) {
+        match self.clients.get_mut(key).map(|client| &mut client.mode) {
+            Some(Mode::Tunnel(tunnel)) => tunnel.leaving = true,
+            _ => self.close_when_flushed(key),
+        }
+    }
+
     fn answer_roll(&mut self, roll: &Roll, reply: &[u8]) {
+        if self.is_tunnelled(roll.client) {
+            return self.answer_in_tunnel(roll.client, reply.to_vec());
+        }
         self.deliver(roll.client, roll.batch, reply, 1);
     }
 }

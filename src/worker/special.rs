@@ -81,11 +81,16 @@ impl Worker {
 
     /// Says that a command is refused, and what to do instead.
     pub(super) fn refuse(&mut self, key: ClientKey, request: &Request, bytes: &[u8]) {
-        let text = match self.entry(request, bytes) {
+        let text = self.refusal_of(request, bytes);
+        self.answer_error(key, &text);
+    }
+
+    /// What is said of a refused command.
+    pub(super) fn refusal_of(&self, request: &Request, bytes: &[u8]) -> String {
+        match self.entry(request, bytes) {
             Some(command) => texts::refused(&command.name, command.instead.as_deref()),
             None => texts::refused(&String::from_utf8_lossy(&bytes[request.name.clone()]), None),
-        };
-        self.answer_error(key, &text);
+        }
     }
 
     /// Counts a command that the ambassador answered itself.
@@ -224,7 +229,7 @@ struct Hello {
 
 impl Hello {
     /// The texts and their order are those of `helloCommand` in networking.c.
-    fn parse(bytes: &[u8]) -> Result<Hello, String> {
+    fn parse(bytes: &[u8]) -> Result<Hello, Vec<u8>> {
         let mut arguments = Arguments::of(bytes).skip(1);
         let mut hello = Hello::default();
         let Some(version) = arguments.next() else {
@@ -240,8 +245,8 @@ impl Hello {
         hello.resp3 = match std::str::from_utf8(version).ok().and_then(number) {
             Some(2) => Some(false),
             Some(3) => Some(true),
-            Some(_) => return Err("NOPROTO unsupported protocol version".to_owned()),
-            None => return Err("ERR Protocol version is not an integer or out of range".to_owned()),
+            Some(_) => return Err(b"NOPROTO unsupported protocol version".to_vec()),
+            None => return Err(b"ERR Protocol version is not an integer or out of range".to_vec()),
         };
         let rest: Vec<&[u8]> = arguments.collect();
         let mut rest = rest.as_slice();
@@ -258,18 +263,17 @@ impl Hello {
                 [option, name, after @ ..] if option.eq_ignore_ascii_case(b"setname") => {
                     if !is_name(name) {
                         return Err(
-                            "ERR Client names cannot contain spaces, newlines or special characters."
-                                .to_owned(),
+                            b"ERR Client names cannot contain spaces, newlines or special characters."
+                                .to_vec(),
                         );
                     }
                     hello.name = Some(name.to_vec());
                     after
                 }
                 [option, ..] => {
-                    return Err(format!(
-                        "ERR Syntax error in HELLO option '{}'",
-                        String::from_utf8_lossy(option)
-                    ));
+                    // As C prints it: up to the first NUL.
+                    let shown = option.split(|byte| *byte == 0).next().unwrap_or_default();
+                    return Err([b"ERR Syntax error in HELLO option '", shown, b"'"].concat());
                 }
             }
         }

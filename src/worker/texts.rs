@@ -3,6 +3,8 @@
 //! Texts carry no address and no secret. The code in front tells client libraries what they may do: a write
 //! whose fate is unknown never gets a code that libraries retry by themselves.
 
+use crate::resp::write;
+
 /// No node was there for the command within `limits.hold`; it did not run.
 pub(super) const NO_MASTER: &str =
     "TRYAGAIN redis-ambassador: no master is reachable; the command was not run";
@@ -51,8 +53,18 @@ pub(super) fn refused(name: &str, instead: Option<&str>) -> String {
     )
 }
 
-/// The name under which a refused command is sent where only the server itself can answer in order: an
-/// unknown command, whose error then says why.
-pub(super) fn refused_name(name: &[u8]) -> Vec<u8> {
-    [b"(refused by redis-ambassador) ", name].concat()
+/// What a command is answered that acts on clients of the ambassador, and so cannot wait in a server's queue.
+pub(super) fn not_queued(name: &str) -> String {
+    let name = name.to_uppercase().replace('|', " ");
+    format!(
+        "ERR redis-ambassador refuses {name} in a transaction: it acts on the ambassador's clients, not on the data. Instead: send it before MULTI or after EXEC"
+    )
+}
+
+/// A request that every server refuses as an unknown command. It goes where a server must see that something was
+/// refused, in its place.
+pub(super) fn unknown_command() -> Vec<u8> {
+    let mut request = Vec::new();
+    write::request(&mut request, [&b"redis-ambassador:refused"[..]]);
+    request
 }

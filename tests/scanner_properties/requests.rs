@@ -279,7 +279,7 @@ fn passed(
     let mut end = start;
     for piece in pieces(&stream[start..], cuts) {
         match passage.advance(piece, BOUNDS) {
-            Err(error) => return Some((kept, Err(error))),
+            Err((_, error)) => return Some((kept, Err(error))),
             Ok((taken, complete)) => {
                 end += taken;
                 if complete {

@@ -139,6 +139,17 @@ impl Client {
         }
     }
 
+    /// Reads until these bytes have come and gives everything up to them; an error when they do not come in time.
+    pub fn read_up_to(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end) {
+            let mut byte = [0];
+            self.reader.read_exact(&mut byte)?;
+            bytes.push(byte[0]);
+        }
+        Ok(bytes)
+    }
+
     /// Says that nothing more will be sent, and goes on reading.
     pub fn close_sending(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);

@@ -1,0 +1,92 @@
+//! What the ambassador itself answers in a tunnel, in its place among the server's replies: what is refused, and CLIENT
+//! LIST, INFO, KILL and UNBLOCK, which are about the ambassador's clients.
+
+use rand::RngExt;
+
+use super::client::{Mode, Stall};
+use super::judged::Put;
+use super::mend::Mend;
+use super::slots::{ClientKey, LinkKey};
+use super::texts;
+use super::tunnel_requests::Next;
+use super::turn::Worker;
+use crate::commands::{ClientHandling, Handling};
+use crate::resp::{Arguments, write};
+use crate::stats::Fault;
+
+impl Worker {
+    /// Tells the client an error. `silent`: the server would not answer now, and no reply is expected.
+    pub(super) fn say_in_tunnel(&mut self, key: ClientKey, link: LinkKey, text: &str, silent: bool) {
+        let mut error = Vec::new();
+        write::error(&mut error, text);
+        self.stats.errors[Fault::Us as usize].add(1);
+        self.put_in_place(key, link, error, silent);
+    }
+
+    /// Answers what the client waits for.
+    pub(super) fn answer_in_tunnel(&mut self, key: ClientKey, reply: Vec<u8>) {
+        if let Some(link) = self.clients.get(key).and_then(super::client::Client::lease) {
+            self.put_in_place(key, link, reply, false);
+            self.unstall(key, Stall::None);
+        }
+    }
+
+    fn put_in_place(&mut self, key: ClientKey, link: LinkKey, reply: Vec<u8>, silent: bool) {
+        let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
+            return;
+        };
+        let nonce = rand::rng().random();
+        let expected = !silent;
+        let placeholder = expected.then(|| tunnel.mends.placeholder(nonce, reply, tunnel.leaving));
+        self.pass(
+            link,
+            &placeholder.flatten().unwrap_or_else(texts::unknown_command),
+        );
+    }
+
+    /// Begins with CLIENT LIST, INFO, KILL or UNBLOCK, once the master has judged it on the client's own connection: who it is
+    /// there, and whether it may say so now, only that knows. `None`: the request is another one, or the server's.
+    pub(super) fn roll_in_tunnel(
+        &mut self,
+        key: ClientKey,
+        link: LinkKey,
+        handling: Handling,
+        silent: bool,
+        bytes: &[u8],
+    ) -> Option<Next> {
+        let Handling::Client(of_client) = handling else {
+            return None;
+        };
+        let client = self.clients.get_mut(key)?;
+        let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(2).collect();
+        let put = match of_client {
+            ClientHandling::Info if arguments.is_empty() => Put::info(client.session.id),
+            _ => Put::of(of_client, &arguments)?,
+        };
+        let Mode::Tunnel(tunnel) = &mut client.mode else {
+            return None;
+        };
+        if tunnel.multi {
+            return None;
+        }
+        let nonce = rand::rng().random();
+        let mark = if silent {
+            None
+        } else {
+            tunnel.mends.mark(nonce, Mend::Word)
+        };
+        let Some(mut request) = mark else {
+            // Whether it may could not be seen.
+            self.pass(link, &texts::unknown_command());
+            return Some(Next::On);
+        };
+        write::request(&mut request, put.judged);
+        self.pass(link, &request);
+        let roll = self.roll(key, 0, put.question, put.old_form);
+        if let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) {
+            tunnel.judging = Some(roll);
+        }
+        self.stall(key, Stall::Owed);
+        Some(Next::Later)
+    }
+}
