@@ -1,6 +1,8 @@
 //! Programs without what is a matter of time, or of where a command runs, and whose replies therefore need not be the
 //! same: each with its reason.
 
+use std::collections::HashSet;
+
 use redis_ambassador::commands::Class;
 
 use crate::program::{Program, Step, Words};
@@ -61,19 +63,7 @@ pub(crate) fn without(mut program: Program) -> Program {
         // Under another name a set is sorted in the order of its hash table.
         replace(&mut program, |words| words.iter().any(|word| word == b"nosort"));
     }
-    not_about_others_from_a_tunnel(&mut program);
-    if has(&program, &[b"REDIRECT"]) {
-        // The target gets an own connection to the master, and what CLIENT says there is about that: the README says so.
-        let is_about_clients = |words: &Words| {
-            let second = words.get(1).map(|word| word.to_ascii_lowercase());
-            words[0] == b"CLIENT"
-                && matches!(
-                    second.as_deref(),
-                    None | Some(b"info" | b"list" | b"kill" | b"unblock")
-                )
-        };
-        replace(&mut program, is_about_clients);
-    }
+    not_about_clients_in_transactions(&mut program);
     if has(&program, &[b"BCAST"]) {
         // Invalidations of a broadcasting cache come once for all that was written in one round of the server's, and
         // what of a pipeline it reads in one round is a matter of time.
@@ -89,25 +79,30 @@ pub(crate) fn without(mut program: Program) -> Program {
     program
 }
 
-/// Who listens, or said that it listens no more, has an own connection for good. From there CLIENT KILL and UNBLOCK are
-/// refused, and LIST and INFO are about that connection: the README says so.
-fn not_about_others_from_a_tunnel(program: &mut Program) {
-    let mut tunnels = Vec::new();
+/// In a transaction CLIENT KILL and UNBLOCK are refused, and LIST and INFO may be about the connection that it runs on:
+/// the README says so.
+fn not_about_clients_in_transactions(program: &mut Program) {
+    let mut queueing = HashSet::new();
     for step in &mut program.steps {
         let Step::Send(number, commands) = step else {
             continue;
         };
         for words in commands {
-            let name = words[0].to_ascii_lowercase();
             let second = words.get(1).map(|word| word.to_ascii_lowercase());
-            let tracks = name == b"client" && second.as_deref() == Some(b"tracking");
-            if name.ends_with(b"subscribe") || name == b"monitor" || tracks {
-                tunnels.push(*number);
-            } else if tunnels.contains(number)
-                && name == b"client"
-                && matches!(second.as_deref(), Some(b"kill" | b"unblock" | b"list" | b"info"))
-            {
-                *words = vec![b"PING".to_vec()];
+            match words[0].to_ascii_lowercase().as_slice() {
+                b"multi" => {
+                    queueing.insert(*number);
+                }
+                b"exec" | b"discard" | b"reset" => {
+                    queueing.remove(number);
+                }
+                b"client"
+                    if queueing.contains(number)
+                        && matches!(second.as_deref(), Some(b"kill" | b"unblock" | b"list" | b"info")) =>
+                {
+                    *words = vec![b"PING".to_vec()];
+                }
+                _ => {}
             }
         }
     }
