@@ -103,7 +103,7 @@ impl Connection {
         }
     }
 
-    fn follow_transaction(&mut self, words: Option<Words>, reply: &[u8]) {
+    pub(crate) fn follow_transaction(&mut self, words: Option<Words>, reply: &[u8]) {
         let words = words.unwrap_or_default();
         let name = words
             .first()

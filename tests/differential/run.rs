@@ -141,7 +141,11 @@ impl Pair {
             Step::Await(_) => return self.wait_unblocked(run),
             Step::Scan(_, words) => {
                 self.followers.catch_up(&mut self.master);
-                return scan(&mut connection.plain, &mut connection.other, words);
+                let found = scan(&mut connection.plain, &mut connection.other, words)?;
+                if found.contains(&b"+QUEUED\r\n"[..]) {
+                    connection.follow_transaction(Some(words.clone()), b"+QUEUED\r\n");
+                }
+                return Ok(());
             }
             Step::Raw(_, raw) => {
                 self.followers.catch_up(&mut self.master);

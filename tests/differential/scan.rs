@@ -7,12 +7,13 @@ use crate::connection::is_monitored;
 use crate::program::{Words, line};
 use crate::wire::{PATIENCE, Wire, encode, frame_end, show};
 
-/// A whole iteration on both sides. Cursors differ, and so may the order and how often an element comes.
-pub(crate) fn scan(plain: &mut Wire, other: &mut Wire, words: &Words) -> Result<(), String> {
+/// A whole iteration on both sides, and what it finds. Cursors differ, and so may the order and how often an element
+/// comes.
+pub(crate) fn scan(plain: &mut Wire, other: &mut Wire, words: &Words) -> Result<BTreeSet<Vec<u8>>, String> {
     let expected = iterate(plain, words);
     let found = iterate(other, words);
     if expected == found {
-        return Ok(());
+        return Ok(found);
     }
     let shown = |set: &BTreeSet<Vec<u8>>| set.iter().map(|item| show(item)).collect::<Vec<_>>().join(" ");
     Err(format!(
