@@ -22,6 +22,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// How reads are spread.
     pub reads: Reads,
+    /// What becomes of subscribers.
+    pub subscriptions: Subscriptions,
     /// The bounds within which clients and links live.
     pub limits: Limits,
     /// How the process speaks of itself.
@@ -226,6 +228,30 @@ pub struct Reads {
     pub policy: ReadPolicy,
     /// How many other nodes a failed read is sent to before the client sees the error.
     pub retries: u32,
+}
+
+/// What becomes of a subscriber whose node is lost, or is no master any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailover {
+    /// Its connection is closed, by which it knows that messages may have been missed, and subscribes again itself.
+    Close,
+    /// It is subscribed anew on the new master, and told so where it asked for that.
+    Resubscribe,
+}
+
+impl OnFailover {
+    /// The words used in config and documentation.
+    pub const NAMES: [(&str, OnFailover); 2] = [
+        ("close", OnFailover::Close),
+        ("resubscribe", OnFailover::Resubscribe),
+    ];
+}
+
+/// What becomes of subscribers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// When their node is lost, or is no master any more.
+    pub on_failover: OnFailover,
 }
 
 /// Bounds; each has a metric that counts how often it was hit.

@@ -184,6 +184,8 @@ pub struct WorkerStats {
     pub reads_retried: Tally,
     /// Iterations (SCAN and its kin) begun anew because the node they were on is gone.
     pub scans_restarted: Tally,
+    /// Subscribers subscribed anew on another node.
+    pub resubscribed: Tally,
     /// Writes whose fate is unknown.
     pub in_doubt: Tally,
     /// Commands whose class a READONLY reply corrected.

@@ -14,7 +14,8 @@ use std::time::Duration;
 use redis_ambassador::commands::{Class, KeyRange};
 use redis_ambassador::config::{self, Arguments, Errors, Origin, Resolved, Sources};
 use redis_ambassador::settings::{
-    CommandOverride, Limits, Listen, Log, LogFormat, NodeAddress, ReadPolicy, Reads, Settings, Upstream,
+    CommandOverride, Limits, Listen, Log, LogFormat, NodeAddress, OnFailover, ReadPolicy, Reads, Settings,
+    Subscriptions, Upstream,
 };
 use tempfile::TempDir;
 
@@ -114,6 +115,9 @@ fn the_defaults_are_these() {
             warm_leases: 2,
             max_leases: 10_000,
             idle_timeout: Duration::from_mins(1),
+        },
+        subscriptions: Subscriptions {
+            on_failover: OnFailover::Close,
         },
         reads: Reads {
             policy: ReadPolicy::ReplicasFirst,

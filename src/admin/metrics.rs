@@ -149,6 +149,12 @@ impl Everything {
             self.sum(|s| s.reads_retried.read()),
         )?;
         writer.counter(
+            "resubscribed",
+            "Subscribers that were subscribed anew, because their node was lost or no master any more",
+            None,
+            self.sum(|s| s.resubscribed.read()),
+        )?;
+        writer.counter(
             "scans_restarted",
             "Iterations (SCAN and its kin) begun anew on another node, because theirs was gone",
             None,

@@ -13,7 +13,9 @@ use super::raw::key_name;
 use super::values::{Bound, Bytes, Secret, Setting, Workers};
 use super::{Resolved, Sources, Value};
 use crate::commands::{CommandOverride, Table};
-use crate::settings::{Limits, Log, NodeAddress, Password, ReadPolicy, Reads, Sentinels, Settings, Upstream};
+use crate::settings::{
+    Limits, Log, NodeAddress, Password, ReadPolicy, Reads, Sentinels, Settings, Subscriptions, Upstream,
+};
 
 /// More worker threads than this are no ambassador beside an application any more.
 const MAX_WORKERS: u64 = 64;
@@ -76,6 +78,9 @@ impl Resolver<'_> {
             reads: Reads {
                 policy: self.take::<ReadPolicy>("reads.policy"),
                 retries: self.number("reads.retries", 0, 10) as u32,
+            },
+            subscriptions: Subscriptions {
+                on_failover: self.take("subscriptions.on_failover"),
             },
             limits: self.limits(),
             log: Log {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::raw::{Raw, quoted};
-use crate::settings::{LogFormat, ReadPolicy};
+use crate::settings::{LogFormat, OnFailover, ReadPolicy};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized {
@@ -235,6 +235,22 @@ impl Setting for ReadPolicy {
 
     fn print(&self) -> String {
         quoted(self.name())
+    }
+}
+
+impl Setting for OnFailover {
+    fn parse(raw: &Raw) -> Result<OnFailover, String> {
+        let text = raw.text();
+        let named = OnFailover::NAMES.iter().find(|(name, _)| Some(*name) == text);
+        named.map_or_else(
+            || expected(one_of(OnFailover::NAMES.map(|(name, _)| name))),
+            |(_, it)| Ok(*it),
+        )
+    }
+
+    fn print(&self) -> String {
+        let named = OnFailover::NAMES.iter().find(|(_, it)| it == self);
+        quoted(named.map_or("", |(name, _)| name))
     }
 }
 

@@ -12,6 +12,7 @@ use super::sent::{Kind, Promise};
 use super::session::{ReplyMode, Session};
 use super::slots::LinkKey;
 use super::socket::Socket;
+use super::subscriptions::Subscriptions;
 use super::targets::Target;
 use super::transcript::Transcripts;
 use crate::resp::{Passage, RequestScanner};
@@ -182,6 +183,10 @@ pub(super) struct Tunnel {
     pub(super) leaving: bool,
     /// The server was sent something that it closes the connection for: nothing more is passed on.
     pub(super) ended: bool,
+    /// What it is subscribed to, where it is to be subscribed anew when its node is lost.
+    pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// Since when it waits for that.
+    pub(super) lost: Option<Instant>,
     /// CLIENT REPLY was part of a transaction: the server's replies are then not as many as it says, and where one
     /// begins cannot be told any more.
     pub(super) muddled: bool,

@@ -49,7 +49,7 @@ impl Worker {
         let middle = !link.scanner.at_start();
         let owner = link.owner();
         if let Some(owner) = owner
-            && self.fail_lease(key, owner, &mut link, cause)
+            && (self.fail_lease(key, owner, &mut link, cause) || self.will_resubscribe(owner, &link))
         {
             return self.unpark();
         }
@@ -318,6 +318,7 @@ impl Worker {
             }
         }
         self.land();
+        self.resubscribe();
     }
 
     /// Whether what a node refused is to be tried: not there again until it is known to be something else now, or for a

@@ -10,6 +10,7 @@ use super::owed::Owed;
 use super::requests::Outcome;
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
+use super::subscriptions::Came;
 use super::targets::Target;
 use super::turn::Worker;
 use crate::resp::{ReplyScanner, write};
@@ -50,17 +51,10 @@ impl Worker {
     }
 
     fn tunnel_on(&mut self, key: ClientKey, link: LinkKey, multi: bool) {
-        let names = self
-            .clients
-            .get(key)
-            .and_then(|client| client.session.names.clone())
-            .filter(|_| !multi);
-        if let Some(names) = names {
-            for command in names.commands() {
-                let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-                self.put_own(key, link, &[&words]);
-            }
+        if !multi {
+            self.tell_own_names(key, link);
         }
+        let subscriptions = self.subscriptions();
         let silence: Option<&[u8]> = match self.clients.get(key).map(|client| client.session.reply) {
             Some(ReplyMode::Off) => Some(b"OFF"),
             Some(ReplyMode::Skip) => Some(b"SKIP"),
@@ -93,11 +87,23 @@ impl Worker {
                 mends: Mends::default(),
                 judging: None,
                 leaving: false,
+                subscriptions,
+                lost: None,
                 ended: false,
                 muddled: false,
             }));
         }
         self.announce_target(key);
+    }
+
+    /// Tells the client's own connection its names.
+    pub(super) fn tell_own_names(&mut self, key: ClientKey, link: LinkKey) {
+        let client = self.clients.get(key);
+        let names = client.and_then(|client| client.session.names.clone());
+        for command in names.iter().flat_map(|names| names.commands()) {
+            let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            self.put_own(key, link, &[&words]);
+        }
     }
 
     pub(super) fn pass(&mut self, link: LinkKey, bytes: &[u8]) {
@@ -144,25 +150,21 @@ impl Worker {
                             self.again_clients.push(owner);
                         }
                     }
-                    let changed = if !begins {
-                        tunnel.mends.go_on(scanned.complete)
-                    } else if !tunnel.mends.waits() {
-                        Reply::AsItIs
-                    } else if scanned.complete {
-                        tunnel.mends.look(&data[start..at])
-                    } else if tunnel.mends.wants_whole(&data[start..]) {
-                        link.scanner = ReplyScanner::default();
-                        at = start;
-                        Reply::AsItIs
-                    } else {
-                        tunnel.mends.pass(&data[start..at])
-                    };
-                    if let Reply::Instead(reply) | Reply::Last(reply) = &changed {
-                        client.out.extend_from_slice(&data[given..start]);
-                        client.out.extend_from_slice(reply);
-                        given = at;
+                    let resp3 = client.session.resp3;
+                    let changed = tunnel.look(begins, scanned.complete, &data[start..at], resp3);
+                    match &changed {
+                        Some(Reply::AsItIs) => {}
+                        Some(Reply::Instead(reply) | Reply::Last(reply)) => {
+                            client.out.extend_from_slice(&data[given..start]);
+                            client.out.extend_from_slice(reply);
+                            given = at;
+                        }
+                        None => {
+                            link.scanner = ReplyScanner::default();
+                            at = start;
+                        }
                     }
-                    last = matches!(changed, Reply::Last(_));
+                    last = matches!(changed, Some(Reply::Last(_)));
                     if !scanned.complete {
                         break;
                     }
@@ -193,5 +195,36 @@ impl Worker {
             self.unstall(owner, Stall::None);
         }
         if reset { data.len() } else { at }
+    }
+}
+
+impl Tunnel {
+    /// What becomes of what came of a reply, in the client's version of RESP; `None`: it must be seen whole. `begins`: it
+    /// is the beginning of one, and with `complete` all of it.
+    fn look(&mut self, begins: bool, complete: bool, came: &[u8], resp3: bool) -> Option<Reply> {
+        if !begins {
+            return Some(self.mends.go_on(complete));
+        }
+        if let Some(subscriptions) = &mut self.subscriptions {
+            match subscriptions.came(came, complete) {
+                Came::ForClient => {}
+                Came::ForUs => return Some(Reply::Instead(Vec::new())),
+                Came::Last => {
+                    self.lost = None;
+                    return Some(Reply::Instead(subscriptions.notice(resp3)));
+                }
+                Came::Refused => return Some(Reply::Last(Vec::new())),
+                Came::Unclear => return None,
+            }
+        }
+        if !self.mends.waits() {
+            Some(Reply::AsItIs)
+        } else if complete {
+            Some(self.mends.look(came))
+        } else if self.mends.wants_whole(came) {
+            None
+        } else {
+            Some(self.mends.pass(came))
+        }
     }
 }

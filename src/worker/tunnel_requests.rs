@@ -5,6 +5,7 @@ use super::client::{Listens, Mode, Stall, Upload};
 use super::redirect::Identity;
 use super::requests::{CUT_THROUGH, GATHER};
 use super::slots::{ClientKey, LinkKey};
+use super::subscriptions::Subscriptions;
 use super::texts;
 use super::turn::Worker;
 use crate::commands::{Class, ClientHandling, Command, Handling};
@@ -136,6 +137,9 @@ impl Worker {
         };
         let dropped = refusal.is_some();
         let noted = self.note_request(key, handling, None);
+        if let Some(subscriptions) = self.subscriptions_of(key) {
+            subscriptions.is_more();
+        }
         if let Some(text) = refusal {
             self.say_in_tunnel(key, link, &text, noted.silent);
         } else {
@@ -208,6 +212,10 @@ impl Worker {
             return Next::Again;
         }
         let noted = self.note_request(key, handling, Some(bytes));
+        let refused = refusal.is_some();
+        if let Some(subscriptions) = self.subscriptions_of(key).filter(|_| refused) {
+            subscriptions.is_more();
+        }
         if let Some(text) = refusal {
             self.stats.local[class.index()].add(1);
             self.say_in_tunnel(key, link, &text, noted.silent);
@@ -228,6 +236,10 @@ impl Worker {
         }
         self.pass(link, instead.as_deref().unwrap_or(bytes));
         self.remember_in_tunnel(key, class, handling, passed);
+        let plain = handling == Handling::Forward && !matches!(class, Class::Transaction | Class::Stream);
+        if let Some(subscriptions) = self.subscriptions_of(key) {
+            subscriptions.sent(passed.name, passed.argc, plain);
+        }
         if handling == Handling::Client(ClientHandling::SetInfo) {
             self.remember_library(key, bytes);
         }
@@ -252,6 +264,13 @@ impl Worker {
         tunnel.resetting = true;
         self.stall(key, Stall::Owed);
         Next::Later
+    }
+
+    fn subscriptions_of(&mut self, key: ClientKey) -> Option<&mut Subscriptions> {
+        match &mut self.clients.get_mut(key)?.mode {
+            Mode::Tunnel(tunnel) => tunnel.subscriptions.as_deref_mut(),
+            _ => None,
+        }
     }
 
     /// What CLIENT LIST says of the client.

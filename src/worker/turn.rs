@@ -82,6 +82,8 @@ pub(super) struct Worker {
     pub(super) parked: VecDeque<Parked>,
     /// What waits for a new own connection.
     pub(super) adrift: Vec<Adrift>,
+    /// Subscribers that wait for another connection.
+    pub(super) unsubscribed: Vec<ClientKey>,
     /// Which node has which script.
     pub(super) scripts: Scripts,
     /// Answers of several nodes that clients wait for.
@@ -162,6 +164,7 @@ impl Worker {
             refused: HashMap::default(),
             parked: VecDeque::new(),
             adrift: Vec::new(),
+            unsubscribed: Vec::new(),
             scripts: Scripts::new(scripts),
             gathers: Vec::new(),
             peers: Vec::new(),

@@ -88,12 +88,16 @@ const CASES: &[(&str, &str)] = &[
     (
         "[read]\npolicy = \"any\"",
         "a.toml:3: read: unknown key; the keys before the first section are listen, workers, drain_timeout, \
-             allow_dangerous; the sections are [admin], [upstream], [sentinel], [reads], [limits], [log], [commands]",
+             allow_dangerous; the sections are [admin], [upstream], [sentinel], [reads], [subscriptions], [limits], [log], [commands]",
     ),
     (
         "[reads]\npolicy = \"nearest\"",
         "a.toml:4: reads.policy = \"nearest\": expected one of \"replicas-first\", \"replicas-only\", \"any\", \
              \"master-only\"",
+    ),
+    (
+        "[subscriptions]\non_failover = \"stay\"",
+        "a.toml:4: subscriptions.on_failover = \"stay\": expected one of \"close\", \"resubscribe\"",
     ),
     (
         "[limits]\nbuffers = \"1MiB\"\nclient_output = \"2MiB\"",

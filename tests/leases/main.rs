@@ -1,6 +1,7 @@
 //! Own connections and failovers: commands that wait, transactions and watches when their master is demoted, killed, or
 //! cuts them off.
 
+mod subscribers;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;
@@ -59,7 +60,9 @@ fn blocked(server: &Server) -> usize {
 
 /// Cuts every connection of the ambassador's to a node.
 fn cut(server: &Server) {
-    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    for kind in ["normal", "pubsub"] {
+        server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
+    }
 }
 
 #[test]
@@ -196,22 +199,6 @@ fn a_transaction_that_a_demoted_master_refuses_runs_on_the_new_one() {
             assert_eq!(watches.command(&["EXEC"]), Reply::Null, "{flavor}");
             assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(4), "{flavor}");
         }
-    }
-}
-
-#[test]
-fn a_subscriber_does_not_stay_on_a_demoted_node() {
-    for flavor in Flavor::ALL {
-        let (mut group, ambassador) = over(flavor, 1);
-        let mut subscriber = ambassador.client();
-        subscriber.command(&["SUBSCRIBE", "c"]);
-        hand_over(&mut group);
-        let end = subscriber.try_read_reply().expect_err("no message was sent");
-        assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof, "{flavor}");
-        let mut again = ambassador.client();
-        again.command(&["SUBSCRIBE", "c"]);
-        assert_eq!(group.master.command(&["PUBLISH", "c", "m"]), Reply::Integer(1));
-        assert_eq!(again.read_reply().items()[2], Reply::bulk("m"), "{flavor}");
     }
 }
 
