@@ -25,7 +25,12 @@ impl Client {
 
     /// Connects to a loopback port.
     pub fn try_connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), REPLY_TIMEOUT)?;
+        Self::try_connect_to(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Connects to any address.
+    pub fn try_connect_to(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, REPLY_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
