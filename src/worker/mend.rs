@@ -7,8 +7,10 @@
 //! come in between. Pure state.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::cursor;
+use super::profile::Login;
 use crate::resp::write;
 
 /// Marks under way at most; beyond it commands are passed on as they are.
@@ -66,6 +68,8 @@ enum Place {
     Before(Mend),
     /// It is where this goes; `last`: the client is closed behind it.
     Of { reply: Vec<u8>, last: bool },
+    /// It is behind the reply to this login.
+    Behind(Rc<Login>),
 }
 
 /// Marks under way in one tunnel.
@@ -80,6 +84,10 @@ pub(super) struct Mends {
     word: Option<Vec<u8>>,
     /// The rest of a reply is dropped.
     dropping: bool,
+    /// The last reply was none to a login that was refused.
+    good: bool,
+    /// Who the client has become.
+    login: Option<Rc<Login>>,
 }
 
 /// A command that the server refused.
@@ -95,6 +103,14 @@ impl Mends {
     /// The request that marks the place of a reply; `None` when there are too many.
     pub(super) fn mark(&mut self, nonce: u128, mend: Mend) -> Option<Vec<u8>> {
         let name = self.expect(nonce, Place::Before(mend))?;
+        let mut request = Vec::new();
+        write::request(&mut request, [&b"PING"[..], &name]);
+        Some(request)
+    }
+
+    /// The request that goes behind a login; `None` when there are too many.
+    pub(super) fn mark_behind(&mut self, nonce: u128, login: Rc<Login>) -> Option<Vec<u8>> {
+        let name = self.expect(nonce, Place::Behind(login))?;
         let mut request = Vec::new();
         write::request(&mut request, [&b"PING"[..], &name]);
         Some(request)
@@ -123,6 +139,11 @@ impl Mends {
     /// The master's word, if it has come since this was last asked.
     pub(super) fn take_word(&mut self) -> Option<Vec<u8>> {
         self.word.take()
+    }
+
+    /// Who the client has become since this was last asked.
+    pub(super) fn take_login(&mut self) -> Option<Rc<Login>> {
+        self.login.take()
     }
 
     /// More of a reply that has begun; `ends`: it ends with that.
@@ -161,6 +182,7 @@ impl Mends {
         if beginning.first() == Some(&b'>') {
             return Reply::AsItIs;
         }
+        self.good = is_welcome(beginning);
         if self.next == Some(Mend::Word) && is_word(beginning) {
             self.next = None;
             self.word = Some(beginning[..beginning.len().min(HEAD)].to_vec());
@@ -257,6 +279,7 @@ impl Mends {
         // A user without the right to PING is refused the mark, which says as much.
         let place = place.or_else(|| is_ping_refused(reply).then(|| self.first_mark()).flatten());
         let Some(place) = place else {
+            self.good = is_welcome(reply) || self.good && reply.starts_with(b">");
             return Reply::AsItIs;
         };
         // Marks before it were silenced (CLIENT REPLY) or refused.
@@ -270,6 +293,10 @@ impl Mends {
                 self.next = Some(mend).filter(|_| !refused);
                 Reply::Instead(Vec::new())
             }
+            Place::Behind(login) => {
+                self.login = Some(login).filter(|_| self.good);
+                Reply::Instead(Vec::new())
+            }
             Place::Of { reply, last: true } => Reply::Last(reply),
             Place::Of { reply, last: false } => Reply::Instead(reply),
         }
@@ -279,13 +306,18 @@ impl Mends {
     fn first_mark(&self) -> Option<usize> {
         self.marks
             .iter()
-            .position(|(_, place)| matches!(place, Place::Before(_)))
+            .position(|(_, place)| !matches!(place, Place::Of { .. }))
     }
 }
 
 /// Whether a reply may be the master's word on something, which no message and no array is.
 fn is_word(reply: &[u8]) -> bool {
     matches!(reply.first(), Some(b'-' | b'+' | b':' | b'$' | b'='))
+}
+
+/// Whether a reply may be that to an AUTH or a HELLO which was taken.
+fn is_welcome(reply: &[u8]) -> bool {
+    reply == b"+OK\r\n" || reply.starts_with(b"%") || reply.starts_with(b"*1")
 }
 
 fn is_ping_refused(reply: &[u8]) -> bool {

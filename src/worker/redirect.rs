@@ -1,18 +1,21 @@
 //! A client's identity inside a tunnel: its CLIENT ID is its own, although the connection to the master has another,
 //! and CLIENT TRACKING ... REDIRECT finds the client that it names.
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 
-use super::client::{Aborted, Mode, Stall};
+use super::client::{Aborted, Mode, Stall, Tunnel};
 use super::client_filter;
 use super::clients::NEXT_ID;
 use super::link::Phase;
 use super::mend::Mend;
 use super::noted::Noted;
+use super::profile::Login;
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
+use super::special::{Hello, login_of};
 use super::targets::{self, PATIENCE, Target};
 use super::turn::Worker;
 use crate::commands::{ClientHandling, Handling};
@@ -102,8 +105,12 @@ impl Worker {
             };
         }
         let mend = match (handling, second.map(<[u8]>::to_ascii_lowercase).as_deref()) {
-            // The same with a login in it behind a mark.
-            (Handling::Hello, _) if Arguments::of(bytes).nth(4).is_some() => return Identity::AsItIs,
+            // The same with a login in it behind a mark, so that the mark goes behind it.
+            (Handling::Auth, _) => return behind(tunnel, login_of(bytes), silent, bytes),
+            (Handling::Hello, _) if Arguments::of(bytes).nth(4).is_some() => {
+                let login = Hello::parse(bytes).ok().and_then(|hello| hello.login);
+                return behind(tunnel, login, silent, bytes);
+            }
             (Handling::Hello, _) => Mend::Number {
                 after: b"$2\r\nid\r\n",
                 from: None,
@@ -323,4 +330,13 @@ impl Worker {
         tunnel.target = upstream.map(|upstream| Target::new(client.session.id, upstream));
         self.wake_seekers();
     }
+}
+
+/// A login with a mark behind it.
+fn behind(tunnel: &mut Tunnel, login: Option<Rc<Login>>, silent: bool, bytes: &[u8]) -> Identity {
+    let login = login.filter(|_| !silent);
+    let mark = login.and_then(|login| tunnel.mends.mark_behind(rand::rng().random(), login));
+    mark.map_or(Identity::AsItIs, |mark| {
+        Identity::Instead([bytes, &mark].concat())
+    })
 }

@@ -145,19 +145,9 @@ impl Worker {
     }
 
     fn auth(&mut self, key: ClientKey, verdict: Verdict, bytes: &[u8]) -> Outcome {
-        let arguments: Vec<&[u8]> = Arguments::of(bytes).skip(1).collect();
-        let login = match arguments[..] {
-            [password] => Login {
-                user: None,
-                password: password.to_vec(),
-            },
-            [user, password] => Login {
-                user: Some(user.to_vec()),
-                password: password.to_vec(),
-            },
-            _ => return Outcome::Plain,
+        let Some(login) = login_of(bytes) else {
+            return Outcome::Plain;
         };
-        let login = Rc::new(login);
         let change = |session: &mut Session| session.login = Some(Rc::clone(&login));
         self.transform(key, verdict, Needs::Login(&login), change, |_, _| {
             b"+OK\r\n".to_vec()
@@ -219,17 +209,29 @@ fn database(digits: &[u8]) -> Option<u32> {
     i32::try_from(number).ok().map(|_| number)
 }
 
+/// Who an AUTH is about; `None`: only the server can say what is wrong with it.
+pub(super) fn login_of(request: &[u8]) -> Option<Rc<Login>> {
+    let arguments: Vec<&[u8]> = Arguments::of(request).skip(1).take(3).collect();
+    let (user, password) = match arguments[..] {
+        [password] => (None, password),
+        [user, password] => (Some(user.to_vec()), password),
+        _ => return None,
+    };
+    let password = password.to_vec();
+    Some(Rc::new(Login { user, password }))
+}
+
 /// What a HELLO asks for.
 #[derive(Debug, Default)]
-struct Hello {
+pub(super) struct Hello {
     resp3: Option<bool>,
-    login: Option<Rc<Login>>,
+    pub(super) login: Option<Rc<Login>>,
     name: Option<Vec<u8>>,
 }
 
 impl Hello {
     /// The texts and their order are those of `helloCommand` in networking.c.
-    fn parse(bytes: &[u8]) -> Result<Hello, Vec<u8>> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Hello, Vec<u8>> {
         let mut arguments = Arguments::of(bytes).skip(1);
         let mut hello = Hello::default();
         let Some(version) = arguments.next() else {

@@ -176,6 +176,9 @@ impl Worker {
             at = data.len();
         }
         client.out.extend_from_slice(&data[given..at]);
+        if let Some(login) = tunnel.mends.take_login() {
+            client.session.login = Some(login);
+        }
         let word = tunnel.mends.take_word();
         let judged = word.and_then(|word| Some((word, tunnel.judging.take()?)));
         self.grown += at;

@@ -1,5 +1,8 @@
 //! What becomes of replies behind marks and in the place of placeholders.
 
+use std::rc::Rc;
+
+use super::super::profile::Login;
 use super::{Mend, Mends, Refused, Reply, SUBSCRIBED};
 
 fn echoed(request: &[u8]) -> Vec<u8> {
@@ -65,6 +68,32 @@ fn a_number_is_changed_in_the_reply_behind_the_mark_and_not_in_a_push() {
         Reply::Instead(b"%1\r\n$2\r\nid\r\n:42\r\n".to_vec())
     );
     assert!(!mends.waits());
+}
+
+#[test]
+fn a_login_counts_when_the_reply_before_its_mark_took_it_even_where_the_user_may_not_ping() {
+    let login = |user: &str| {
+        Rc::new(Login {
+            user: Some(user.into()),
+            password: Vec::new(),
+        })
+    };
+    for (reply, taken) in [
+        (&b"+OK\r\n"[..], true),
+        (b"-WRONGPASS ...\r\n", false),
+        (b"%7\r\n", true),
+    ] {
+        for pings in [true, false] {
+            let mut mends = Mends::default();
+            let mark = mends.mark_behind(1, login("x")).expect("room");
+            assert_eq!(mends.look(reply), Reply::AsItIs);
+            assert_eq!(mends.look(b">2\r\n$1\r\na\r\n$1\r\nb\r\n"), Reply::AsItIs);
+            let no = b"-NOPERM User x has no permissions to run the 'ping' command\r\n".to_vec();
+            let end = if pings { echoed(&mark) } else { no };
+            assert_eq!(mends.look(&end), Reply::Instead(Vec::new()));
+            assert_eq!(mends.take_login(), Some(login("x")).filter(|_| taken));
+        }
+    }
 }
 
 #[test]
