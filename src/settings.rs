@@ -249,6 +249,10 @@ pub struct Limits {
     pub request: Duration,
     /// How long a command waits for a node that is not connected yet, before it gets an error.
     pub hold: Duration,
+    /// Commands that wait so, over all workers; beyond it one more gets an error at once.
+    pub hold_commands: usize,
+    /// Their bytes, over all workers; beyond it the same.
+    pub hold_bytes: usize,
     /// Bytes of script bodies remembered, so that every node can be told them.
     pub scripts: usize,
 }

@@ -129,6 +129,8 @@ fn the_defaults_are_these() {
             idle: Duration::ZERO,
             request: Duration::ZERO,
             hold: Duration::from_secs(5),
+            hold_commands: 100_000,
+            hold_bytes: 64 << 20,
             scripts: 16 << 20,
         },
         log: Log {

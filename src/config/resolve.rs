@@ -257,6 +257,8 @@ impl Resolver<'_> {
             idle: self.bound("limits.idle", MILLISECOND),
             request: self.bound("limits.request", MILLISECOND),
             hold: self.within("limits.hold", &(Duration::ZERO..=HOUR)),
+            hold_commands: self.number("limits.hold_commands", 1, 100_000_000),
+            hold_bytes: self.bytes("limits.hold_bytes", 1 << 10),
             scripts: self.bytes("limits.scripts", 0),
         };
         for (key, part) in [

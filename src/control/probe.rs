@@ -9,6 +9,7 @@ use redis_protocol::resp2::types::OwnedFrame;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::acknowledged::Acknowledgements;
 use super::back_off::BackOff;
 use super::connection::{Connection, Failure, FailureKind, LARGE_REPLY, Login, SMALL_REPLY, decode};
 use super::info::{self, Facts};
@@ -54,6 +55,7 @@ pub(super) async fn probe(
     settings: Arc<Settings>,
     heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
+    acknowledged: Acknowledgements,
 ) {
     let mut back_off = BackOff::new();
     while !heard.is_closed() {
@@ -63,6 +65,7 @@ pub(super) async fn probe(
             upstream: &settings.upstream,
             heard: &heard,
             poke: &poke,
+            acknowledged: &acknowledged,
             answered: false,
         };
         let Err(failure) = session.run().await else { return };
@@ -97,6 +100,7 @@ struct Session<'a> {
     upstream: &'a Upstream,
     heard: &'a mpsc::Sender<Heard>,
     poke: &'a Notify,
+    acknowledged: &'a Acknowledgements,
     answered: bool,
 }
 
@@ -154,6 +158,8 @@ impl Session<'_> {
 
     async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {
         let requests: [&[&[u8]]; 3] = [&[b"INFO", b"replication"], &[b"INFO", b"persistence"], &[b"TIME"]];
+        // First of all: the offset that is told covers these.
+        let acknowledged = self.acknowledged.before_now(self.target.id);
         let (asked, clock) = (Instant::now(), SystemTime::now());
         let replies = connection
             .ask(&requests, SMALL_REPLY, self.upstream.probe_timeout)
@@ -169,6 +175,8 @@ impl Session<'_> {
             .zip(ours)
             .map(|(theirs, ours)| theirs - ours.as_micros() as i64);
         Ok(Facts {
+            acknowledged,
+            asked: Some(asked),
             took,
             skew_us: skew,
             ..facts

@@ -4,6 +4,7 @@
 //! Both directions are passed on as they are, so that order and content are the server's own. Requests are
 //! still scanned, because some must not reach the server; replies are scanned only to see RESET's.
 
+use super::acknowledged::settled;
 use super::client::{Lane, Listens, Mode, Stall, Tunnel};
 use super::mend::{Mends, Reply};
 use super::owed::Owed;
@@ -14,6 +15,7 @@ use super::slots::{ClientKey, LinkKey};
 use super::targets::Target;
 use super::texts;
 use super::turn::Worker;
+use super::writes::Count;
 use crate::commands::{Class, ClientHandling, Handling};
 use crate::resp::{ProtocolError, ReplyScanner, Request, Step, split_inline, write};
 
@@ -106,7 +108,15 @@ impl Worker {
             write::request(&mut request, [&b"CLIENT"[..], b"REPLY", mode]);
             self.pass(link, &request);
         }
+        let node = self.links.get(link).map(|link| link.node);
         if let Some(client) = self.clients.get_mut(key) {
+            let queued = match &client.mode {
+                Mode::Leased(lease) => lease.writes,
+                _ => 0,
+            };
+            if let Some(node) = node.filter(|_| queued > 0) {
+                self.stats.node(node).acknowledged.open(u64::from(queued));
+            }
             client.owed = Owed::default();
             client.lane = Lane::Idle;
             client.mode = Mode::Tunnel(Box::new(Tunnel {
@@ -125,6 +135,7 @@ impl Worker {
                 seeking: None,
                 told: false,
                 mends: Mends::default(),
+                count: Count::starting(node, queued),
             }));
         }
         self.announce_target(key);
@@ -200,6 +211,8 @@ impl Worker {
                     };
                     tunnel.upload = Some(client.scanner.passage());
                     client.scanner.reset();
+                    // It may be anything.
+                    self.count_passed(key, Class::Master, Handling::Forward, None);
                     self.pass(link, &data[at..at + position]);
                     at += position;
                 }
@@ -255,9 +268,11 @@ impl Worker {
         if class == Class::Refused || handling.stays_here() {
             let mut unknown = Vec::new();
             write::request(&mut unknown, [texts::refused_name(passed.name).as_slice()]);
+            self.count_passed(key, Class::Refused, handling, None);
             self.pass(link, &unknown);
             return Next::On;
         }
+        self.count_passed(key, class, handling, instead.as_deref());
         self.pass(link, instead.as_deref().unwrap_or(bytes));
         self.remember_in_tunnel(key, class, handling, passed);
         if handling == Handling::Client(ClientHandling::SetInfo) {
@@ -334,6 +349,9 @@ impl Worker {
                             self.again_clients.push(owner);
                         }
                     }
+                    if begins {
+                        tunnel.count.reply_begins(data[start]);
+                    }
                     if begins && tunnel.mends.waits() {
                         if scanned.complete {
                             if let Reply::Instead(reply) = tunnel.mends.look(&data[start..at]) {
@@ -353,12 +371,18 @@ impl Worker {
                     if !scanned.complete {
                         break;
                     }
+                    tunnel.count.reply_ends();
                 }
                 Err(_) => tunnel.opaque = true,
             }
         }
         if tunnel.opaque {
             at = data.len();
+        }
+        let settled = settled(tunnel);
+        if settled > 0 {
+            let acknowledged = &self.stats.node(link.node).acknowledged;
+            acknowledged.settle(settled, self.now);
         }
         client.out.extend_from_slice(&data[given..at]);
         self.grown += at;

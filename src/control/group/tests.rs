@@ -72,6 +72,8 @@ fn master(line: Line, replicas: &[&str]) -> Word {
             })
             .collect(),
         loading: false,
+        acknowledged: 0,
+        asked: None,
         took: Duration::ZERO,
         skew_us: None,
     })
@@ -89,6 +91,8 @@ fn replica(line: Line, of: &str) -> Word {
         }),
         replicas: Vec::new(),
         loading: false,
+        acknowledged: 0,
+        asked: None,
         took: Duration::ZERO,
         skew_us: None,
     })
