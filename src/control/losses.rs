@@ -15,6 +15,9 @@ use crate::topology::{NodeId, Role};
 /// Probes remembered; those of one offset are one.
 const MOST: usize = 1024;
 
+/// Failovers that are not answered for, at most.
+const MOST_OPEN: usize = 8;
+
 /// How long a former master is waited for, to say where its history ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -93,6 +96,8 @@ enum Descent {
     From(u64),
     /// It does not say, or is another.
     Unknown,
+    /// It is the same process with the same data, by another name.
+    Same,
 }
 
 /// An era that has ended, while it is found out what was lost with it.
@@ -108,6 +113,10 @@ struct Inquest {
     ended_at: Option<u64>,
     /// It will say nothing more.
     silent: bool,
+    /// It is not waited for any longer.
+    hurried: bool,
+    /// What was acknowledged when the next one began, where that counts on.
+    handed_on: Option<u64>,
 }
 
 /// Keeps the account of what failovers lose.
@@ -174,24 +183,16 @@ impl Losses {
         let Some(era) = self.era.replace(begins) else {
             return;
         };
-        let same_process = era.run_id.is_some() && era.run_id.as_deref() == run_id;
-        if same_process
-            && line.before.is_none()
-            && era.marks.back().is_none_or(|mark| mark.offset <= line.offset)
+        if self.inquests.len() >= MOST_OPEN
+            && let Some(oldest) = self.inquests.front_mut()
         {
-            // The first replica came, or none for a long time (`changeReplicationId` in Redis's replication.c): the data
-            // are what they were. What is acknowledged from here on is that of the new history.
-            self.earlier += facts.acknowledged.saturating_sub(era.before);
-            return;
-        }
-        if self.inquests.len() == 8 {
             // Masters come and go faster than they can be asked: it is answered for with what is known.
-            if let Some(oldest) = self.inquests.front_mut() {
-                oldest.silent = true;
-            }
+            oldest.hurried = true;
         }
         self.inquests.push_back(Inquest {
-            descent: descent(&era, line),
+            descent: descent(&era, run_id, line),
+            hurried: false,
+            handed_on: (era.node == node).then_some(facts.acknowledged),
             silent: era.node == node,
             era,
             successor: node,
@@ -222,6 +223,12 @@ impl Losses {
             return None;
         }
         let inquest = self.inquests.pop_front()?;
+        if inquest.descent == Descent::Same {
+            let until = inquest.handed_on;
+            let until = until.unwrap_or_else(|| counts.acknowledged(inquest.era.node));
+            self.earlier += until.saturating_sub(inquest.era.before);
+            return self.settle(counts, now);
+        }
         let loss = self.judge(&inquest, counts);
         self.told.add(&loss);
         Some(loss)
@@ -241,7 +248,7 @@ impl Losses {
                     .map_or(0, |since| counts.sent_since(era.node, since));
                 (at_least, total.saturating_sub(safe), since)
             }
-            Descent::Unknown => {
+            Descent::Unknown | Descent::Same => {
                 let at_most = self.earlier + of_era;
                 (0, at_most, self.began.unwrap_or(era.since))
             }
@@ -331,7 +338,7 @@ impl Inquest {
     }
 
     fn is_over(&self, counts: &impl Counts, now: Duration) -> bool {
-        if now >= self.opened + PATIENCE {
+        if self.hurried || self.descent == Descent::Same || now >= self.opened + PATIENCE {
             return true;
         }
         let known = self.version.is_some_and(|version| counts.all_know(version));
@@ -346,7 +353,13 @@ impl Inquest {
 }
 
 /// How a history comes from that of an era.
-fn descent(era: &Era, line: &Line) -> Descent {
+fn descent(era: &Era, run_id: Option<&str>, line: &Line) -> Descent {
+    let same_process = era.run_id.is_some() && era.run_id.as_deref() == run_id;
+    // The first replica came, or none for a long time (`changeReplicationId` in Redis's replication.c).
+    let renewed = line.before.is_none() && era.marks.back().is_none_or(|mark| mark.offset <= line.offset);
+    if same_process && (renewed || era.replid == line.replid) {
+        return Descent::Same;
+    }
     match &line.before {
         Some((replid, from)) if *replid == era.replid => Descent::From(*from),
         _ => Descent::Unknown,

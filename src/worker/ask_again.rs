@@ -69,6 +69,9 @@ impl Worker {
         } else {
             Kind::Reads { retries }
         };
+        if formerly_read_form || error.starts_with(b"-READONLY") {
+            taken.writes = Writes::perhaps(1);
+        }
         let mut sent = taken.sent(self.now);
         let profile = self
             .clients

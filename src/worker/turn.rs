@@ -315,7 +315,10 @@ impl Worker {
         }
         give_back(&mut self.dirty_clients, clients);
         self.bound_buffers();
-        self.stats.topology.set(self.topology.version);
+        if self.again_links.is_empty() {
+            // What had come by the former one is counted.
+            self.stats.topology.set(self.topology.version);
+        }
         if self.draining.is_some() {
             self.drain();
         }

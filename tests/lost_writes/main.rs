@@ -15,50 +15,15 @@ mod support;
 mod writers;
 
 use relay::{Cut, Fault, Party, Relays};
-use support::{Ambassador, Flavor, Group, Reply, Server, eventually, wait_until};
+use support::{Ambassador, Flavor, Group, Losses, Reply, Server, eventually, wait_until};
 use writers::Writers;
 
-/// What the metrics say of all failovers so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Told {
-    none: u64,
-    some: u64,
-    unknown: u64,
-    least: u64,
-    most: u64,
-}
-
-impl Told {
-    #[track_caller]
-    fn by(ambassador: &Ambassador) -> Self {
-        let (_, text) = ambassador.admin_get("/metrics");
-        let value = |sample: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("redis_ambassador_{sample} ")));
-            line.and_then(|value| value.parse().ok())
-                .unwrap_or_else(|| panic!("no {sample} in:\n{text}"))
-        };
-        Told {
-            none: value("failovers_total{lost=\"none\"}"),
-            some: value("failovers_total{lost=\"some\"}"),
-            unknown: value("failovers_total{lost=\"unknown\"}"),
-            least: value("writes_lost_total{bound=\"least\"}"),
-            most: value("writes_lost_total{bound=\"most\"}"),
-        }
-    }
-
-    fn failovers(&self) -> u64 {
-        self.none + self.some + self.unknown
-    }
-
-    /// Waits until so many failovers are answered for.
-    #[track_caller]
-    fn of(ambassador: &Ambassador, failovers: u64) -> Self {
-        eventually(support::PATIENCE, || {
-            Some(Told::by(ambassador)).filter(|told| told.failovers() >= failovers)
-        })
-    }
+/// Waits until so many failovers are answered for.
+#[track_caller]
+fn told_of(ambassador: &Ambassador, failovers: u64) -> Losses {
+    eventually(support::PATIENCE, || {
+        Some(Losses::told_by(ambassador)).filter(|told| told.failovers() >= failovers)
+    })
 }
 
 /// A master, and a replica that hears of it through a relay.
@@ -144,7 +109,7 @@ fn a_killed_master_lost_as_much_as_is_told() {
         group.wait_probed(&ambassador);
         writers.more(3_000);
         group.fail_over();
-        let told = Told::of(&ambassador, 1);
+        let told = told_of(&ambassador, 1);
         writers.more(200);
         let (missing, acknowledged) = writers.finish().missing(&group.replica);
         println!("{flavor}: {missing} of {acknowledged} are missing, told {told:?}");
@@ -177,7 +142,7 @@ fn a_replica_that_had_everything_lost_nothing() {
             offset(&group.replica, "slave_repl_offset") == offset(&group.master, "master_repl_offset")
         });
         group.fail_over();
-        let told = Told::of(&ambassador, 1);
+        let told = told_of(&ambassador, 1);
         assert_eq!((told.none, told.least, told.most), (1, 0, 0), "{flavor}");
         assert_eq!(log.missing(&group.replica).0, 0, "{flavor}");
     }
@@ -198,7 +163,7 @@ fn a_failover_by_command_lost_nothing() {
             };
             // Refused while the last one goes on.
             wait_until(|| old.command(&["FAILOVER"]) == Reply::ok());
-            let told = Told::of(&ambassador, times);
+            let told = told_of(&ambassador, times);
             assert_eq!(
                 (told.none, told.most),
                 (times, 0),
@@ -225,7 +190,7 @@ fn a_master_that_comes_back_empty_may_have_lost_everything() {
         writers.more(300);
         let log = writers.finish();
         group.master.restart();
-        let told = Told::of(&ambassador, 1);
+        let told = told_of(&ambassador, 1);
         let (missing, acknowledged) = log.missing(&group.master);
         assert_eq!(missing, acknowledged, "{flavor}");
         assert_eq!(told.unknown, 1, "{flavor}: {told:?}");
@@ -249,7 +214,7 @@ fn a_master_that_comes_back_with_what_it_saved_lost_what_came_after() {
         writers.more(300);
         let log = writers.finish();
         group.master.restart();
-        let told = Told::of(&ambassador, 1);
+        let told = told_of(&ambassador, 1);
         let (missing, acknowledged) = log.missing(&group.master);
         println!("{flavor}: {missing} of {acknowledged} are missing, told {told:?}");
         assert!(missing >= 300 && missing < acknowledged, "{flavor}: {missing}");
