@@ -184,7 +184,7 @@ impl Plane {
             Heard::Node(target, _) if !self.probes.contains_key(&target) => {}
             Heard::Node(target, word) if self.is_excused(target.id, &word) => {}
             Heard::Node(target, mut word) => {
-                if let Word::Heard(facts) = &mut word {
+                if let Word::Heard(facts) | Word::Marked(facts) = &mut word {
                     // The word may have waited.
                     facts.took = facts.asked.map_or(facts.took, |asked| asked.elapsed());
                 }

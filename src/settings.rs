@@ -80,6 +80,8 @@ pub struct Upstream {
     pub reply_timeout: Duration,
     /// How often each node is asked for its role, offset and health.
     pub probe_interval: Duration,
+    /// How often a master is asked for its offset alone while it acknowledges writes; zero: only with each probe.
+    pub mark_interval: Duration,
     /// A probe not answered within this makes its node unusable.
     pub probe_timeout: Duration,
     /// A replica whose link to the master is down longer than this gets no reads.

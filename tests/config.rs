@@ -106,6 +106,7 @@ fn the_defaults_are_these() {
             start_timeout: Duration::from_secs(30),
             reply_timeout: Duration::ZERO,
             probe_interval: Duration::from_millis(250),
+            mark_interval: Duration::from_millis(100),
             probe_timeout: Duration::from_secs(1),
             max_link_down: Duration::from_secs(10),
             max_lag_bytes: 64 << 20,

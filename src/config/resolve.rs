@@ -131,6 +131,7 @@ impl Resolver<'_> {
             start_timeout: self.bound("upstream.start_timeout", MILLISECOND * 10),
             reply_timeout: self.bound("upstream.reply_timeout", MILLISECOND * 10),
             probe_interval: self.within("upstream.probe_interval", &(MILLISECOND * 10..=SECOND * 60)),
+            mark_interval: self.bound("upstream.mark_interval", MILLISECOND * 10),
             probe_timeout: self.within("upstream.probe_timeout", &(MILLISECOND * 10..=SECOND * 60)),
             max_link_down: self.within("upstream.max_link_down", &(Duration::ZERO..=HOUR * 24)),
             max_lag_bytes: self

@@ -96,6 +96,9 @@ impl Group {
     /// Takes in what a probe said. `now` only ever grows.
     pub(super) fn hear(&mut self, id: NodeId, word: Word, now: Duration) {
         self.now = now;
+        if let Word::Marked(facts) = word {
+            return self.losses.heard(id, &facts, now.saturating_sub(facts.took), now);
+        }
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -106,6 +109,7 @@ impl Group {
         match word {
             Word::Reached(run_id) => member.run_id = run_id,
             Word::Identified(identity) => member.identity = Some(identity),
+            Word::Marked(_) => {}
             Word::Failed(failure) => {
                 member.failure = Some(failure);
                 self.losses.failed(id);

@@ -27,6 +27,8 @@ pub(super) enum Word {
     Reached(Option<String>),
     /// It answered.
     Heard(Facts),
+    /// The master was asked for its offset alone, between two probes.
+    Marked(Facts),
     /// It says master, and was asked who it is.
     Identified(Arc<Identity>),
     /// It could not be asked.
@@ -131,10 +133,53 @@ impl Session<'_> {
             if !self.say(Word::Heard(facts)).await {
                 return Ok(());
             }
+            if !self.rest(&mut connection, role, began).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the node is to be asked again, and has its offset marked while it acknowledges writes. False: nobody
+    /// listens any more.
+    async fn rest(&self, connection: &mut Connection, role: Role, began: Instant) -> Result<bool, Failure> {
+        let interval = self.upstream.mark_interval;
+        let marks = role == Role::Master && !interval.is_zero();
+        let mut marked = self.acknowledged.before_now(self.target.id);
+        let poked = poked(self.poke, began + BETWEEN_POKES);
+        tokio::pin!(poked);
+        loop {
             tokio::select! {
-                () = sleep_until(began + self.upstream.probe_interval) => {}
-                () = connection.stirs() => {}
-                () = poked(self.poke, began + BETWEEN_POKES) => {}
+                () = sleep_until(began + self.upstream.probe_interval) => return Ok(true),
+                () = connection.stirs() => return Ok(true),
+                () = &mut poked => return Ok(true),
+                () = sleep(interval), if marks => {}
+            }
+            let acknowledged = self.acknowledged.before_now(self.target.id);
+            if acknowledged == marked {
+                continue;
+            }
+            marked = acknowledged;
+            let asked = Instant::now();
+            let replies = connection
+                .ask(
+                    &[&[b"INFO", b"replication"]],
+                    SMALL_REPLY,
+                    self.upstream.probe_timeout,
+                )
+                .await?;
+            let replication = text("INFO replication", &replies[0])?;
+            let facts = info::parse(&replication, "").map_err(Failure::protocol)?;
+            let same = facts.role == role;
+            let mark = Facts {
+                acknowledged,
+                asked: Some(asked),
+                ..facts
+            };
+            if !self.say(Word::Marked(mark)).await {
+                return Ok(false);
+            }
+            if !same {
+                return Ok(true);
             }
         }
     }

@@ -129,6 +129,37 @@ fn a_killed_master_lost_as_much_as_is_told() {
     }
 }
 
+/// Between two probes the master is asked for its offset while it acknowledges writes.
+#[test]
+fn what_is_told_is_no_coarser_than_the_marks() {
+    let mut group = Group::start(Flavor::Redis7, 1);
+    let config = "[upstream]\nprobe_interval = \"4s\"\nmark_interval = \"10ms\"\n";
+    let (master, replica) = (group.master.address(), group.replicas[0].address());
+    let ambassador = Ambassador::with_config(config, &["--master", &master, "--replica", &replica]);
+    let writers = Writers::start(&ambassador);
+    writers.more(500);
+    // Each look is an INFO itself.
+    let (before, mut looks) = (group.master.calls("info"), 0);
+    wait_until(|| {
+        looks += 1;
+        group.master.calls("info") >= before + looks + 20
+    });
+    group.master.kill();
+    assert_eq!(
+        group.replicas[0].command(&["REPLICAOF", "NO", "ONE"]),
+        Reply::ok()
+    );
+    let told = told_of(&ambassador, 1);
+    let (missing, acknowledged) = writers.finish().missing(&group.replicas[0]);
+    println!("{missing} of {acknowledged} are missing, told {told:?}");
+    assert!(
+        told.least <= missing && missing <= told.most,
+        "{missing}, {told:?}"
+    );
+    // Without marks it would be all that was acknowledged before.
+    assert!(told.most < missing + acknowledged / 2, "{acknowledged}, {told:?}");
+}
+
 #[test]
 fn a_replica_that_had_everything_lost_nothing() {
     for flavor in Flavor::ALL {

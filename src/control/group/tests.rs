@@ -35,6 +35,7 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
         start_timeout: SECOND,
         reply_timeout: SECOND,
         probe_interval: SECOND,
+        mark_interval: SECOND,
         probe_timeout: SECOND,
         max_link_down: 10 * SECOND,
         max_lag_bytes: 1000,
