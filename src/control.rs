@@ -3,6 +3,7 @@
 //! Nothing on the request path waits for it. Decisions are pure (`gate`, `election`, `group`); here
 //! they are only fed and their outcome handed on.
 
+mod acknowledged;
 mod back_off;
 mod connection;
 mod council;
@@ -13,6 +14,7 @@ mod greeting;
 mod group;
 mod history;
 mod info;
+mod losses;
 mod members;
 mod names;
 mod probe;
@@ -37,8 +39,9 @@ use crate::topology::{NodeId, Topology};
 use crate::worker::{Hint, Mail, WorkerHandle};
 
 pub use connection::{Failure, FailureKind};
-pub use report::{NodeReport, Report, SentinelReport};
+pub use report::{Loss, Losses, NodeReport, Report, SentinelReport};
 
+use acknowledged::Acknowledgements;
 use council::Told;
 use group::Group;
 use names::Addresses;
@@ -83,9 +86,13 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
     let (topology, topology_receiver) = watch::channel(first);
     let (report, report_receiver) = watch::channel(Arc::new(group.report()));
     let (heard_sender, heard) = mpsc::channel(WORDS);
+    let began = Instant::now();
+    let stats = workers.iter().map(|worker| Arc::clone(&worker.stats));
     let plane = Plane {
         settings,
         group,
+        acknowledged: Acknowledgements::new(stats, began),
+        began,
         workers,
         topology,
         report,
@@ -109,6 +116,9 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
 struct Plane {
     settings: Arc<Settings>,
     group: Group,
+    acknowledged: Acknowledgements,
+    /// What times count from.
+    began: Instant,
     workers: Vec<WorkerHandle>,
     topology: watch::Sender<Arc<Topology>>,
     report: watch::Sender<Arc<Report>>,
@@ -142,7 +152,7 @@ struct Asked {
 
 impl Plane {
     async fn run(mut self, mut heard: mpsc::Receiver<Heard>, mut hints: mpsc::Receiver<Hint>) {
-        let began = Instant::now();
+        let began = self.began;
         let mut hints_open = true;
         self.keep_asking();
         loop {
@@ -173,7 +183,11 @@ impl Plane {
             // Of a place where that node was once.
             Heard::Node(target, _) if !self.probes.contains_key(&target) => {}
             Heard::Node(target, word) if self.is_excused(target.id, &word) => {}
-            Heard::Node(target, word) => {
+            Heard::Node(target, mut word) => {
+                if let Word::Heard(facts) | Word::Marked(facts) = &mut word {
+                    // The word may have waited.
+                    facts.took = facts.asked.map_or(facts.took, |asked| asked.elapsed());
+                }
                 if matches!(word, Word::Failed(_)) {
                     // It may have moved.
                     self.poke_name_of(target.id);
@@ -235,8 +249,11 @@ impl Plane {
     /// One probe for each node of the group, one resolver for each name, one who asks each sentinel; none for others.
     fn keep_asking(&mut self) {
         let (settings, heard, tasks) = (&self.settings, &self.heard_sender, &mut self.tasks);
+        let acknowledged = &self.acknowledged;
         keep(&mut self.probes, self.group.targets(), |target, poke| {
-            tasks.spawn(probe::probe(target, Arc::clone(settings), heard.clone(), poke))
+            let acknowledged = acknowledged.clone();
+            let settings = Arc::clone(settings);
+            tasks.spawn(probe::probe(target, settings, heard.clone(), poke, acknowledged))
         });
         keep(&mut self.names, self.group.hosts(), |host, poke| {
             let interval = settings.upstream.resolve_interval;
@@ -254,7 +271,17 @@ impl Plane {
     }
 
     fn publish(&mut self) {
+        self.publish_topology();
+        let now = self.began.elapsed();
+        let topology = self.topology.borrow().clone();
+        while let Some(loss) = self.group.settle(&topology, &self.acknowledged, now) {
+            let report = self.group.report();
+            tell_loss(&loss, &report.names);
+        }
         self.report.send_replace(Arc::new(self.group.report()));
+    }
+
+    fn publish_topology(&mut self) {
         let last = self.topology.borrow().clone();
         let Some(next) = self.group.snapshot(Some(&last)) else {
             return;
@@ -290,6 +317,42 @@ fn keep<T: Clone + Eq + std::hash::Hash>(
     }
     for (_, gone) in std::mem::replace(asked, kept) {
         gone.task.abort();
+    }
+}
+
+/// Logs what a failover lost of the writes that had been acknowledged.
+fn tell_loss(loss: &Loss, names: &[String]) {
+    let name = |id: NodeId| names.get(id.index()).map_or("?", String::as_str);
+    let (former, master) = (name(loss.former), name(loss.master));
+    let before = |moment: Duration| loss.adopted.saturating_sub(moment).as_millis() as u64;
+    let (from_ms, until_ms) = (before(loss.since), before(loss.until));
+    let (at_least, at_most) = (loss.at_least, loss.at_most);
+    match (loss.is_known, at_most) {
+        _ if loss.late => warn!(
+            former,
+            master,
+            at_most,
+            "the former master acknowledged writes after another one was adopted: they may be lost"
+        ),
+        (true, 0) => info!(former, master, "the failover lost no acknowledged write"),
+        (true, _) => warn!(
+            former,
+            master,
+            at_least,
+            at_most,
+            acknowledged_from_ms_before_adoption = from_ms,
+            acknowledged_until_ms_before_adoption = until_ms,
+            "the failover may have lost acknowledged writes"
+        ),
+        (false, _) => warn!(
+            former,
+            master,
+            at_most,
+            acknowledged_from_ms_before_adoption = from_ms,
+            acknowledged_until_ms_before_adoption = until_ms,
+            "the new master does not continue the former one's history: what was lost cannot be told, at most all that \
+             was ever acknowledged"
+        ),
     }
 }
 

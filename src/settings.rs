@@ -82,6 +82,8 @@ pub struct Upstream {
     pub reply_timeout: Duration,
     /// How often each node is asked for its role, offset and health.
     pub probe_interval: Duration,
+    /// How often a master is asked for its offset alone while it acknowledges writes; zero: only with each probe.
+    pub mark_interval: Duration,
     /// A probe not answered within this makes its node unusable.
     pub probe_timeout: Duration,
     /// A replica whose link to the master is down longer than this gets no reads.
@@ -275,6 +277,10 @@ pub struct Limits {
     pub request: Duration,
     /// How long a command waits for a node that is not connected yet, before it gets an error.
     pub hold: Duration,
+    /// Commands that wait so, over all workers; beyond it one more gets an error at once.
+    pub hold_commands: usize,
+    /// Their bytes, over all workers; beyond it the same.
+    pub hold_bytes: usize,
     /// Bytes of script bodies remembered, so that every node can be told them.
     pub scripts: usize,
 }

@@ -2,8 +2,12 @@
 //!
 //! A worker owns its `WorkerStats`; adding is a load and a store, never a locked instruction.
 
+mod acknowledged;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use acknowledged::Acknowledged;
 
 use crate::commands::Class;
 use crate::topology::{MAX_NODES, NodeId};
@@ -67,6 +71,8 @@ pub struct NodeStats {
     pub commands: [Tally; Class::ALL.len()],
     /// Error replies received.
     pub error_replies: Tally,
+    /// Writes that it acknowledged.
+    pub acknowledged: Acknowledged,
     /// Latency of commands answered.
     pub latency: Latency,
     /// Shared links that are up (a gauge).
@@ -102,6 +108,10 @@ pub enum Limit {
     Request,
     /// `limits.hold`.
     Hold,
+    /// `limits.hold_commands`.
+    HoldCommands,
+    /// `limits.hold_bytes`.
+    HoldBytes,
     /// `upstream.max_leases`.
     Leases,
     /// `limits.bulk`, `limits.arguments` and other protocol errors of clients.
@@ -112,7 +122,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of the counters.
-    pub const ALL: [Limit; 10] = [
+    pub const ALL: [Limit; 12] = [
         Limit::Clients,
         Limit::ClientOutput,
         Limit::ClientPipeline,
@@ -120,6 +130,8 @@ impl Limit {
         Limit::Idle,
         Limit::Request,
         Limit::Hold,
+        Limit::HoldCommands,
+        Limit::HoldBytes,
         Limit::Leases,
         Limit::Protocol,
         Limit::ReplyTimeout,
@@ -135,6 +147,8 @@ impl Limit {
             Limit::Idle => "idle",
             Limit::Request => "request",
             Limit::Hold => "hold",
+            Limit::HoldCommands => "hold_commands",
+            Limit::HoldBytes => "hold_bytes",
             Limit::Leases => "leases",
             Limit::Protocol => "protocol",
             Limit::ReplyTimeout => "reply_timeout",
@@ -196,6 +210,12 @@ pub struct WorkerStats {
     pub bytes_out: Tally,
     /// Bytes held in buffers (a gauge).
     pub buffered: Tally,
+    /// Commands that wait for a node (a gauge).
+    pub held: Tally,
+    /// Their bytes (a gauge).
+    pub held_bytes: Tally,
+    /// The version of the topology that the last whole turn went by.
+    pub topology: Tally,
     /// Panics caught; each cost one client.
     pub panics: Tally,
     nodes: PerNode,
@@ -206,6 +226,7 @@ struct PerNode([OnceLock<Box<NodeStats>>; MAX_NODES]);
 
 impl Default for PerNode {
     fn default() -> Self {
+        acknowledged::begin();
         PerNode(std::array::from_fn(|_| OnceLock::new()))
     }
 }

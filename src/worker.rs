@@ -6,6 +6,7 @@
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
 mod aborted;
+mod acknowledged;
 mod adrift;
 mod ask_again;
 mod client;
@@ -23,6 +24,7 @@ mod fan_out;
 mod flush;
 mod gather;
 mod handshake;
+mod held;
 mod iterate;
 mod judged;
 mod learn;
@@ -66,6 +68,7 @@ mod tunnel_scripts;
 mod turn;
 mod upload;
 mod waiting;
+mod writes;
 
 use std::io;
 use std::sync::{Arc, mpsc};

@@ -107,6 +107,7 @@ fn the_defaults_are_these() {
             start_timeout: Duration::from_secs(30),
             reply_timeout: Duration::ZERO,
             probe_interval: Duration::from_millis(250),
+            mark_interval: Duration::from_millis(100),
             probe_timeout: Duration::from_secs(1),
             max_link_down: Duration::from_secs(10),
             max_lag_bytes: 64 << 20,
@@ -133,6 +134,8 @@ fn the_defaults_are_these() {
             idle: Duration::ZERO,
             request: Duration::ZERO,
             hold: Duration::from_secs(5),
+            hold_commands: 100_000,
+            hold_bytes: 64 << 20,
             scripts: 16 << 20,
         },
         log: Log {

@@ -36,6 +36,7 @@ impl Collector for Everything {
         self.connections(&mut writer)?;
         self.latency(&mut writer)?;
         self.group(&mut writer)?;
+        self.losses(&mut writer)?;
         process::write(&mut writer)
     }
 }
@@ -98,6 +99,18 @@ impl Everything {
             "Bytes held in buffers for clients and nodes now",
             Some(&Unit::Bytes),
             self.sum(|s| s.buffered.read()),
+        )?;
+        writer.gauge(
+            "held_commands",
+            "Commands that wait for a node now",
+            None,
+            self.sum(|s| s.held.read()),
+        )?;
+        writer.gauge(
+            "held",
+            "Bytes of the commands that wait for a node now",
+            Some(&Unit::Bytes),
+            self.sum(|s| s.held_bytes.read()),
         )?;
         writer.counters(
             "limits_hit",
@@ -171,6 +184,37 @@ impl Everything {
             "Commands of class read that a replica answered READONLY",
             None,
             self.sum(|s| s.reclassified.read()),
+        )
+    }
+
+    /// What failovers lost.
+    fn losses(&self, writer: &mut Writer<'_, '_>) -> Result<(), std::fmt::Error> {
+        let losses = self.0.report.borrow().losses.clone();
+        let acknowledged = self.per_node(|node| node.acknowledged.read());
+        writer.counters(
+            "writes_acknowledged",
+            "Commands that may write and that the node answered without an error",
+            None,
+            acknowledged.into_iter().map(|(name, n)| ([name], n)),
+            ["node"],
+        )?;
+        writer.counters(
+            "failovers",
+            "Changes of the master's history, by what became of the writes acknowledged before: none lost, some lost at most, not to be told",
+            None,
+            [
+                (["none"], losses.without),
+                (["some"], losses.with),
+                (["unknown"], losses.unknown),
+            ],
+            ["lost"],
+        )?;
+        writer.counters(
+            "writes_lost",
+            "Writes that were acknowledged and that failovers lost: at least, and at most",
+            None,
+            [(["least"], losses.at_least), (["most"], losses.at_most)],
+            ["bound"],
         )
     }
 
@@ -312,7 +356,7 @@ mod tests {
 
     use super::*;
     use crate::commands::Table;
-    use crate::control::Report;
+    use crate::control::{Losses, Report};
     use crate::settings::ReadPolicy;
     use crate::topology::Topology;
 
@@ -328,6 +372,7 @@ mod tests {
             sentinels: Vec::new(),
             nodes: Vec::new(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            losses: Losses::default(),
         };
         let given = State {
             policy: ReadPolicy::Any,

@@ -1,9 +1,11 @@
 //! `/topology`: the replication group as JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::control::{NodeReport, Report, SentinelReport};
-use crate::topology::{Role, Topology};
+use crate::control::{Loss, NodeReport, Report, SentinelReport};
+use crate::topology::{NodeId, Role, Topology};
 
 /// What workers act on (version, master) with what probes know of each node.
 pub(super) fn json(topology: &Topology, report: &Report) -> String {
@@ -16,7 +18,25 @@ pub(super) fn json(topology: &Topology, report: &Report) -> String {
     if !report.sentinels.is_empty() {
         value["sentinels"] = report.sentinels.iter().map(sentinel).collect();
     }
+    if let Some(loss) = &report.losses.last {
+        value["last_failover"] = failover(loss, &report.names);
+    }
     format!("{value:#}\n")
+}
+
+/// What the last failover lost; times are before the new master was adopted.
+fn failover(loss: &Loss, names: &[String]) -> Value {
+    let name = |id: NodeId| names.get(id.index());
+    let before = |moment: Duration| loss.adopted.saturating_sub(moment).as_millis() as u64;
+    json!({
+        "former": name(loss.former),
+        "master": name(loss.master),
+        "history_continued": loss.is_known,
+        "writes_lost_at_least": loss.at_least,
+        "writes_lost_at_most": loss.at_most,
+        "acknowledged_from_ms_before": before(loss.since),
+        "acknowledged_until_ms_before": before(loss.until),
+    })
 }
 
 fn sentinel(sentinel: &SentinelReport) -> Value {

@@ -136,6 +136,7 @@ impl Resolver<'_> {
             start_timeout: self.bound("upstream.start_timeout", MILLISECOND * 10),
             reply_timeout: self.bound("upstream.reply_timeout", MILLISECOND * 10),
             probe_interval: self.within("upstream.probe_interval", &(MILLISECOND * 10..=SECOND * 60)),
+            mark_interval: self.bound("upstream.mark_interval", MILLISECOND * 10),
             probe_timeout: self.within("upstream.probe_timeout", &(MILLISECOND * 10..=SECOND * 60)),
             max_link_down: self.within("upstream.max_link_down", &(Duration::ZERO..=HOUR * 24)),
             max_lag_bytes: self
@@ -262,6 +263,8 @@ impl Resolver<'_> {
             idle: self.bound("limits.idle", MILLISECOND),
             request: self.bound("limits.request", MILLISECOND),
             hold: self.within("limits.hold", &(Duration::ZERO..=HOUR)),
+            hold_commands: self.number("limits.hold_commands", 1, 100_000_000),
+            hold_bytes: self.bytes("limits.hold_bytes", 1 << 10),
             scripts: self.bytes("limits.scripts", 0),
         };
         for (key, part) in [

@@ -167,6 +167,8 @@ mod tests {
             }),
             replicas: Vec::new(),
             loading: false,
+            acknowledged: 0,
+            asked: None,
             took: Duration::ZERO,
             skew_us: None,
         }

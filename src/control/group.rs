@@ -8,11 +8,12 @@ use super::connection::Failure;
 use super::council::Told;
 use super::gate::{self, Bounds};
 use super::history::History;
+use super::losses::{Counts, Losses};
 use super::members::{Member, Members};
 use super::names::Addresses;
 use super::probe::{Identity, Target, Word};
 use super::reign::Reign;
-use super::report::{NodeReport, Report};
+use super::report::{Loss, NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
 use crate::settings::{Settings, Upstream};
@@ -27,6 +28,8 @@ pub(super) struct Group {
     bounds: Bounds,
     /// Where the master was when.
     history: History,
+    /// What failovers lost.
+    losses: Losses,
     /// The time of the last word.
     now: Duration,
     layers: Layers,
@@ -55,6 +58,7 @@ impl Group {
                 lag_time: upstream.max_lag_time,
             },
             history: History::default(),
+            losses: Losses::default(),
             now: Duration::ZERO,
             table: Arc::new(layers.table(None)),
             layers,
@@ -79,6 +83,7 @@ impl Group {
         let news = self.reign.told(sentinel, told);
         self.members.list(&self.reign.nodes(), now);
         self.reign.elect(&self.members);
+        self.note_reign();
         news
     }
 
@@ -91,6 +96,9 @@ impl Group {
     /// Takes in what a probe said. `now` only ever grows.
     pub(super) fn hear(&mut self, id: NodeId, word: Word, now: Duration) {
         self.now = now;
+        if let Word::Marked(facts) = word {
+            return self.losses.heard(id, &facts, now.saturating_sub(facts.took), now);
+        }
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -101,7 +109,11 @@ impl Group {
         match word {
             Word::Reached(run_id) => member.run_id = run_id,
             Word::Identified(identity) => member.identity = Some(identity),
-            Word::Failed(failure) => member.failure = Some(failure),
+            Word::Marked(_) => {}
+            Word::Failed(failure) => {
+                member.failure = Some(failure);
+                self.losses.failed(id);
+            }
             Word::Heard(facts) => {
                 member.failure = None;
                 member.facts = Some(facts);
@@ -114,11 +126,38 @@ impl Group {
         {
             self.history.note(line, now.saturating_sub(took));
         }
+        self.note_reign();
+        if let Some(took) = took
+            && let Some(facts) = self.members.get(id).and_then(Member::current)
+        {
+            self.losses.heard(id, facts, now.saturating_sub(took), now);
+        }
         self.judge();
         if self.discover {
             self.discover(now);
         }
         self.identify();
+    }
+
+    /// Whose history is written now.
+    fn note_reign(&mut self) {
+        if let Some((id, _)) = self.reign.reigning()
+            && let Some(member) = self.members.get(id)
+            && let Some(facts) = member.current()
+        {
+            self.losses.reigns(id, member.run_id.as_deref(), facts, self.now);
+        }
+    }
+
+    /// The workers go by this topology. What a failover lost, once that is known.
+    pub(super) fn settle(
+        &mut self,
+        topology: &Topology,
+        counts: &impl Counts,
+        now: Duration,
+    ) -> Option<Loss> {
+        self.losses.published(topology.version, topology.master);
+        self.losses.settle(counts, now)
     }
 
     /// Keeps the record of every replica.
@@ -348,6 +387,7 @@ impl Group {
             nodes: nodes.collect(),
             sentinels: self.reign.sentinels(),
             names: self.members.names().to_vec(),
+            losses: self.losses.told(),
         }
     }
 }

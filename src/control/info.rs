@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::topology::{MAX_NODES, Role};
 
 /// A stretch of replication history: offsets mean something only within it.
@@ -59,6 +61,10 @@ pub(super) struct Facts {
     pub(super) replicas: Vec<Attached>,
     /// It is reading its data set and answers `-LOADING`.
     pub(super) loading: bool,
+    /// Writes that this node had acknowledged when the question was sent.
+    pub(super) acknowledged: u64,
+    /// When the question was sent.
+    pub(super) asked: Option<Instant>,
     /// From sending the question until the answer was there.
     pub(super) took: Duration,
     /// By how many microseconds its clock is ahead of ours, give or take half of `took`; `None`: it does not tell.
@@ -100,6 +106,8 @@ pub(super) fn parse(replication: &str, persistence: &str) -> Result<Facts, Strin
         link: (role == Role::Replica).then(|| link(replication)),
         replicas: fields(replication).filter_map(attached).take(MAX_NODES).collect(),
         loading: field(persistence, "loading") == Some("1"),
+        acknowledged: 0,
+        asked: None,
         took: Duration::ZERO,
         skew_us: None,
     })

@@ -9,6 +9,7 @@ use redis_protocol::resp2::types::OwnedFrame;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::acknowledged::Acknowledgements;
 use super::back_off::BackOff;
 use super::connection::{Connection, Failure, FailureKind, LARGE_REPLY, Login, SMALL_REPLY, decode};
 use super::info::{self, Facts};
@@ -26,6 +27,8 @@ pub(super) enum Word {
     Reached(Option<String>),
     /// It answered.
     Heard(Facts),
+    /// The master was asked for its offset alone, between two probes.
+    Marked(Facts),
     /// It says master, and was asked who it is.
     Identified(Arc<Identity>),
     /// It could not be asked.
@@ -54,6 +57,7 @@ pub(super) async fn probe(
     settings: Arc<Settings>,
     heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
+    acknowledged: Acknowledgements,
 ) {
     let mut back_off = BackOff::new();
     while !heard.is_closed() {
@@ -63,6 +67,7 @@ pub(super) async fn probe(
             upstream: &settings.upstream,
             heard: &heard,
             poke: &poke,
+            acknowledged: &acknowledged,
             answered: false,
         };
         let Err(failure) = session.run().await else { return };
@@ -97,6 +102,7 @@ struct Session<'a> {
     upstream: &'a Upstream,
     heard: &'a mpsc::Sender<Heard>,
     poke: &'a Notify,
+    acknowledged: &'a Acknowledgements,
     answered: bool,
 }
 
@@ -127,10 +133,53 @@ impl Session<'_> {
             if !self.say(Word::Heard(facts)).await {
                 return Ok(());
             }
+            if !self.rest(&mut connection, role, began).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the node is to be asked again, and has its offset marked while it acknowledges writes. False: nobody
+    /// listens any more.
+    async fn rest(&self, connection: &mut Connection, role: Role, began: Instant) -> Result<bool, Failure> {
+        let interval = self.upstream.mark_interval;
+        let marks = role == Role::Master && !interval.is_zero();
+        let mut marked = self.acknowledged.before_now(self.target.id);
+        let poked = poked(self.poke, began + BETWEEN_POKES);
+        tokio::pin!(poked);
+        loop {
             tokio::select! {
-                () = sleep_until(began + self.upstream.probe_interval) => {}
-                () = connection.stirs() => {}
-                () = poked(self.poke, began + BETWEEN_POKES) => {}
+                () = sleep_until(began + self.upstream.probe_interval) => return Ok(true),
+                () = connection.stirs() => return Ok(true),
+                () = &mut poked => return Ok(true),
+                () = sleep(interval), if marks => {}
+            }
+            let acknowledged = self.acknowledged.before_now(self.target.id);
+            if acknowledged == marked {
+                continue;
+            }
+            marked = acknowledged;
+            let asked = Instant::now();
+            let replies = connection
+                .ask(
+                    &[&[b"INFO", b"replication"]],
+                    SMALL_REPLY,
+                    self.upstream.probe_timeout,
+                )
+                .await?;
+            let replication = text("INFO replication", &replies[0])?;
+            let facts = info::parse(&replication, "").map_err(Failure::protocol)?;
+            let same = facts.role == role;
+            let mark = Facts {
+                acknowledged,
+                asked: Some(asked),
+                ..facts
+            };
+            if !self.say(Word::Marked(mark)).await {
+                return Ok(false);
+            }
+            if !same {
+                return Ok(true);
             }
         }
     }
@@ -154,6 +203,8 @@ impl Session<'_> {
 
     async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {
         let requests: [&[&[u8]]; 3] = [&[b"INFO", b"replication"], &[b"INFO", b"persistence"], &[b"TIME"]];
+        // First of all: the offset that is told covers these.
+        let acknowledged = self.acknowledged.before_now(self.target.id);
         let (asked, clock) = (Instant::now(), SystemTime::now());
         let replies = connection
             .ask(&requests, SMALL_REPLY, self.upstream.probe_timeout)
@@ -169,6 +220,8 @@ impl Session<'_> {
             .zip(ours)
             .map(|(theirs, ours)| theirs - ours.as_micros() as i64);
         Ok(Facts {
+            acknowledged,
+            asked: Some(asked),
             took,
             skew_us: skew,
             ..facts

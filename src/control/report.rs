@@ -15,6 +15,70 @@ pub struct Report {
     pub sentinels: Vec<SentinelReport>,
     /// The name behind every [`NodeId`] ever given, also of nodes that left.
     pub names: Vec<String>,
+    /// What failovers lost.
+    pub losses: Losses,
+}
+
+/// What all failovers so far lost.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    /// Failovers that lost no acknowledged write.
+    pub without: u64,
+    /// Those that may have lost some, or have.
+    pub with: u64,
+    /// Those of which it cannot be told.
+    pub unknown: u64,
+    /// Acknowledged writes lost, at least.
+    pub at_least: u64,
+    /// Acknowledged writes lost, at most.
+    pub at_most: u64,
+    /// The last one.
+    pub last: Option<Loss>,
+}
+
+impl Losses {
+    pub(super) fn add(&mut self, loss: &Loss) {
+        self.at_least += loss.at_least;
+        self.at_most += loss.at_most;
+        if loss.late {
+            // Of the same failover.
+            if let Some(last) = &mut self.last {
+                last.at_most += loss.at_most;
+                last.until = last.until.max(loss.until);
+            }
+            return;
+        }
+        *match (loss.is_known, loss.at_most) {
+            (false, _) => &mut self.unknown,
+            (true, 0) => &mut self.without,
+            (true, _) => &mut self.with,
+        } += 1;
+        self.last = Some(loss.clone());
+    }
+}
+
+/// What one failover lost of the writes that had been acknowledged. Times are those of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The node that was master.
+    pub former: NodeId,
+    /// The node that is; the same where it came back with another history.
+    pub master: NodeId,
+    /// So many at least, of those of class write.
+    pub at_least: u64,
+    /// So many at most.
+    pub at_most: u64,
+    /// The new master's history goes on from the former one's; otherwise it cannot be told, and `at_most` is all that was
+    /// ever acknowledged.
+    pub is_known: bool,
+    /// They were acknowledged between this moment
+    pub since: Duration,
+    /// and this one.
+    pub until: Duration,
+    /// When the new master was adopted.
+    pub adopted: Duration,
+    /// The former master acknowledged them after this failover had been answered for.
+    pub late: bool,
 }
 
 /// One sentinel.

@@ -91,6 +91,14 @@ impl Worker {
         requests: Vec<u8>,
     ) {
         let (now, hold) = (self.now, self.settings.limits.hold);
+        let again = transcript
+            .as_ref()
+            .map_or(0, |transcript| transcript.requests.len());
+        let (commands, bytes) = match sent.kind {
+            Kind::Again => (0, requests.len()),
+            _ => (sent.left as usize, requests.len() + again),
+        };
+        let crowded = !self.is_adrift(owner) && self.room_for(commands, bytes).is_err();
         let Some(client) = self.clients.get_mut(owner) else {
             return;
         };
@@ -108,6 +116,7 @@ impl Worker {
                 transcripts: Transcripts::default(),
                 whole: false,
                 since,
+                crowded,
                 refused: None,
             });
             self.hurried = true;
@@ -125,6 +134,7 @@ impl Worker {
             adrift.transcripts.push(transcript);
         }
         adrift.pipeline.push_back((sent, requests));
+        self.hold_adrift(owner, commands, bytes);
     }
 
     /// The first transaction on a client's own connection is over.
@@ -247,7 +257,8 @@ impl Worker {
         for mut adrift in std::mem::take(&mut self.adrift) {
             if !self.is_adrift(adrift.client) {
                 // It has gone.
-            } else if self.now >= adrift.since + self.settings.limits.hold {
+                self.hold_adrift_no_more(&adrift);
+            } else if adrift.crowded || self.now >= adrift.since + self.settings.limits.hold {
                 self.give_up(adrift);
             } else if !self.may_land(&adrift) || !self.land_one(&mut adrift) {
                 self.adrift.push(adrift);
@@ -278,6 +289,7 @@ impl Worker {
         let Some(link) = self.lease_to_master(key, profile) else {
             return false;
         };
+        self.hold_adrift_no_more(adrift);
         if let Some(old) = old {
             self.drop_link(old);
         }
@@ -328,7 +340,13 @@ impl Worker {
     /// There was no connection in time.
     fn give_up(&mut self, adrift: Adrift) {
         let key = adrift.client;
-        self.stats.limits[Limit::Hold as usize].add(1);
+        self.hold_adrift_no_more(&adrift);
+        let (lost, not_begun) = if adrift.crowded {
+            (texts::HELD_ENOUGH, texts::NOT_BEGUN_CROWDED)
+        } else {
+            self.stats.limits[Limit::Hold as usize].add(1);
+            (texts::NO_MASTER, texts::NOT_BEGUN)
+        };
         let old = self.clients.get(key).and_then(super::client::Client::lease);
         let alive = old.filter(|old| self.links.get(*old).is_some());
         if alive.is_none() {
@@ -344,8 +362,8 @@ impl Worker {
             match sent.kind {
                 Kind::Again => {}
                 Kind::Promised(promise) => self.keep_promise(&sent, promise),
-                Kind::Exec { .. } => self.fail_batch_with(&sent, texts::NOT_BEGUN),
-                _ => self.fail_batch_with(&sent, texts::NO_MASTER),
+                Kind::Exec { .. } => self.fail_batch_with(&sent, not_begun),
+                _ => self.fail_batch_with(&sent, lost),
             }
         }
         if let Some(old) = alive {

@@ -11,6 +11,7 @@ use super::sent::{Kind, Parked, Refusal, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
+use super::writes::Writes;
 use crate::commands::{Class, Handling};
 use crate::resp::{Arguments, Bounds, Request, RequestScanner, Step};
 use crate::topology::NodeId;
@@ -24,6 +25,8 @@ pub(super) struct Taken {
     pub(super) edit: Edit,
     pub(super) request: Vec<u8>,
     pub(super) node: NodeId,
+    /// What of it counts as writes.
+    pub(super) writes: Writes,
 }
 
 impl Taken {
@@ -31,6 +34,7 @@ impl Taken {
     pub(super) fn sent(&self, at: Instant) -> Sent {
         Sent {
             batch: self.batch,
+            writes: self.writes,
             ..Sent::own(self.client, &self.request, self.kind, self.edit.clone(), at)
         }
     }
@@ -65,6 +69,9 @@ impl Worker {
         } else {
             Kind::Reads { retries }
         };
+        if formerly_read_form || error.starts_with(b"-READONLY") {
+            taken.writes = Writes::perhaps(1);
+        }
         let mut sent = taken.sent(self.now);
         let profile = self
             .clients
@@ -100,12 +107,16 @@ impl Worker {
         if refused && self.route.master != Some(taken.node) {
             self.pass_over(taken.node);
         }
+        if self.room_for(1, taken.request.len()).is_err() {
+            let sent = taken.sent(self.now);
+            return self.fail_one(&sent, texts::HELD_ENOUGH);
+        }
         let Some(client) = self.clients.get_mut(taken.client) else {
             return;
         };
         client.parked += 1;
         self.hurried = true;
-        self.parked.push_back(Parked {
+        self.hold(Parked {
             client: taken.client,
             batch: taken.batch,
             left: 1,
@@ -199,6 +210,7 @@ impl Worker {
     /// Cuts the first request out of its batch. `None`: its client has gone, or nobody can be asked.
     pub(super) fn take_first(&mut self, key: LinkKey, error: Option<&[u8]>) -> Option<Taken> {
         let bounds = self.bounds;
+        self.acknowledge_first(key);
         let link = self.links.get(key)?;
         let (first, log) = link.first()?;
         let (client, batch, kind, node) = (first.client, first.batch, first.kind, link.node);
@@ -221,6 +233,11 @@ impl Worker {
             _ => request.len(),
         };
         let request = request[..len].to_vec();
+        let writes = if first.left + first.done == 1 {
+            first.writes
+        } else {
+            self.writes_among(&request, 1)
+        };
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(1);
         let cut = self
@@ -232,7 +249,7 @@ impl Worker {
             // The client has gone; the rest of its batch is still to come.
             None => (first_left(self.links.get(key)) > 1).then_some(batch),
         };
-        self.links.get_mut(key)?.cut_first(skipped + len, rest);
+        self.links.get_mut(key)?.cut_first(skipped + len, rest, writes);
         let (batch, _) = cut?;
         Some(Taken {
             client,
@@ -241,6 +258,7 @@ impl Worker {
             edit,
             request,
             node,
+            writes,
         })
     }
 }

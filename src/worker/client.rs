@@ -15,6 +15,8 @@ use super::socket::Socket;
 use super::subscriptions::Subscriptions;
 use super::targets::Target;
 use super::transcript::Transcripts;
+use super::waiting::Held;
+use super::writes::{Count, Writes};
 use crate::resp::{Passage, RequestScanner};
 
 /// Where the commands went whose replies are owed.
@@ -77,6 +79,8 @@ pub(super) struct Lease {
     pub(super) multi: bool,
     /// Commands queued since MULTI.
     pub(super) queued: u32,
+    /// Those of them that may write.
+    pub(super) writes: u32,
     /// What is changed in the replies of which of them, when EXEC brings them.
     pub(super) changes: Vec<(u32, Within)>,
     /// Scripts that are known once EXEC has run them.
@@ -89,6 +93,8 @@ pub(super) struct Lease {
     pub(super) transcripts: Transcripts,
     /// What the client is owed waits for another connection than this one (`adrift`).
     pub(super) adrift: bool,
+    /// Bytes of that.
+    pub(super) aside: usize,
     /// Since when it had to look for one.
     pub(super) since: Option<Instant>,
     /// The connection is no longer what its profile says, and must not go back to the pool.
@@ -109,6 +115,22 @@ impl Lease {
             return Kind::Promised(Promise::Queued);
         }
         kind
+    }
+
+    /// What counts as a write of a batch that goes on it: what is queued does so with EXEC.
+    pub(super) fn count(&mut self, kind: Kind, writes: Writes) -> Writes {
+        match kind {
+            Kind::Promised(Promise::Queued) => {
+                self.writes += writes.may;
+                Writes::default()
+            }
+            Kind::Exec { .. } => Writes::perhaps(std::mem::take(&mut self.writes)),
+            Kind::Promised(Promise::Discarded) => {
+                self.writes = 0;
+                Writes::default()
+            }
+            _ => writes,
+        }
     }
 
     /// Whether the client could do without it.
@@ -190,6 +212,8 @@ pub(super) struct Tunnel {
     /// CLIENT REPLY was part of a transaction: the server's replies are then not as many as it says, and where one
     /// begins cannot be told any more.
     pub(super) muddled: bool,
+    /// What was asked and answered.
+    pub(super) count: Count,
 }
 
 impl Tunnel {
@@ -265,6 +289,8 @@ pub(super) struct Client {
     /// What became of a transaction whose connection was cut.
     pub(super) aborted: Aborted,
     pub(super) stall: Stall,
+    /// What is counted for it while the next request waits for a node.
+    pub(super) held: Option<Held>,
     /// Since when the next request waits for a node.
     pub(super) node_since: Option<Instant>,
     /// The wait for a node lasted too long: requests that need one get an error until the input is empty.
@@ -311,6 +337,7 @@ impl Client {
             mode: Mode::Shared,
             aborted: Aborted::No,
             stall: Stall::None,
+            held: None,
             node_since: None,
             expired: false,
             readable: false,
@@ -330,6 +357,14 @@ impl Client {
     /// Bytes that wait for the client to read.
     pub(super) fn unread(&self) -> usize {
         self.out.len() - self.out_at + self.owed.held()
+    }
+
+    /// Bytes that wait for it on and beside its own connection, to be sent or to be sent again.
+    pub(super) fn kept(&self) -> usize {
+        match &self.mode {
+            Mode::Leased(lease) => lease.transcripts.kept() + lease.aside,
+            Mode::Shared | Mode::Tunnel(_) => 0,
+        }
     }
 
     /// Its own connection, if it has one.

@@ -174,6 +174,7 @@ impl Worker {
             };
             client.input = input;
         }
+        self.hold_client(key);
     }
 
     /// The client will send nothing more. What it is owed it still gets.
@@ -245,10 +246,12 @@ impl Worker {
     /// Ends a client. What is under way for it on shared links is answered into the void; its own connection
     /// goes with it.
     pub(super) fn close_client(&mut self, key: ClientKey) {
+        self.settle_tunnel(key);
         let Some(mut client) = self.clients.remove(key) else {
             return;
         };
         self.stats.clients.set(self.clients.len() as u64);
+        self.drop_held(key, &client);
         if let Some(link) = client.lease() {
             self.drop_link(link);
         }

@@ -1,5 +1,6 @@
 //! Puts requests on links: which lane, which node, which link.
 
+use super::acknowledged::writes_of;
 use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::Use;
@@ -8,6 +9,7 @@ use super::sent::{Kind, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
+use super::writes::Writes;
 use crate::resp::write;
 use crate::stats::{Fault, Limit};
 use crate::topology::NodeId;
@@ -111,6 +113,11 @@ impl Worker {
             kind,
             edit,
             at: self.now,
+            writes: if segment.to_master {
+                Writes::of(&segment.classes)
+            } else {
+                Writes::default()
+            },
         };
         if client.pending > self.settings.limits.client_pipeline {
             client.stall = Stall::Pipeline;
@@ -194,12 +201,15 @@ impl Worker {
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.count(node, segment);
         }
-        self.send_own(
+        let requests = &data[segment.range.clone()];
+        self.send_counted(
             key,
             link,
             Kind::Writes,
             segment.replies,
-            &data[segment.range.clone()],
+            requests,
+            Edit::None,
+            Writes::of(&segment.classes),
         );
     }
 
@@ -225,12 +235,34 @@ impl Worker {
         requests: &[u8],
         edit: Edit,
     ) {
+        let writes = writes_of(kind, replies);
+        self.send_counted(key, link, kind, replies, requests, edit, writes);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of a batch but what is decided here"
+    )]
+    fn send_counted(
+        &mut self,
+        key: ClientKey,
+        link: super::slots::LinkKey,
+        kind: Kind,
+        replies: u32,
+        requests: &[u8],
+        edit: Edit,
+        mut writes: Writes,
+    ) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         client.lane = Lane::Master;
         let kind = match &mut client.mode {
-            Mode::Leased(lease) => lease.kind_of(kind, &edit, replies, requests),
+            Mode::Leased(lease) => {
+                let kind = lease.kind_of(kind, &edit, replies, requests);
+                writes = lease.count(kind, writes);
+                kind
+            }
             _ => kind,
         };
         let silent = client.session.takes_silence();
@@ -243,6 +275,7 @@ impl Worker {
             kind,
             edit,
             at: self.now,
+            writes,
         };
         self.put(link, requests, sent);
     }
@@ -273,19 +306,24 @@ impl Worker {
         let Some(client) = self.clients.get(key) else {
             return true;
         };
-        if !client.expired {
+        let (expired, held) = (client.expired, client.held.is_some());
+        // What waits already goes on waiting. How long a request is that begins to is known a little later.
+        let text = if !expired && (held || self.room_for(1, 0).is_ok()) {
             self.stall_without_node(key);
             return false;
+        } else if !expired {
+            texts::HELD_ENOUGH
+        } else if to_master {
+            texts::NO_MASTER
+        } else {
+            texts::NO_READER
+        };
+        if let Some(client) = self.clients.get_mut(key) {
+            // What came behind it must not run where it did not.
+            client.expired = true;
         }
         let mut reply = Vec::new();
-        write::error(
-            &mut reply,
-            if to_master {
-                texts::NO_MASTER
-            } else {
-                texts::NO_READER
-            },
-        );
+        write::error(&mut reply, text);
         self.stats.errors[Fault::Upstream as usize].add(u64::from(replies));
         for _ in 0..replies {
             self.answer(key, &reply);

@@ -255,17 +255,22 @@ impl Worker {
 
     /// Keeps a batch until there is a node for it.
     fn park(&mut self, sent: &Sent, kind: Kind, requests: Vec<u8>) {
-        let Some(client) = self.clients.get_mut(sent.client) else {
+        if self.clients.get(sent.client).is_none() {
             return;
-        };
-        client.parked += 1;
+        }
+        if self.room_for(sent.left as usize, requests.len()).is_err() {
+            return self.fail_batch_with(sent, texts::HELD_ENOUGH);
+        }
+        if let Some(client) = self.clients.get_mut(sent.client) {
+            client.parked += 1;
+        }
         self.hurried = true;
         if matches!(kind, Kind::Reads { .. }) {
             self.stats.reads_retried.add(u64::from(sent.left));
         }
         let (client, batch, left, since) = (sent.client, sent.batch, sent.left, self.now);
         let edit = sent.edit.clone();
-        self.parked.push_back(Parked {
+        self.hold(Parked {
             client,
             batch,
             left,
@@ -287,8 +292,11 @@ impl Worker {
                 .get(parked.client)
                 .map(|client| client.session.profile)
             else {
+                self.hold_no_more(&parked);
                 continue;
             };
+            let reads = matches!(parked.kind, Kind::Reads { .. });
+            let writers = if reads { 0 } else { parked.left };
             let mut sent = Sent {
                 client: parked.client,
                 batch: parked.batch,
@@ -298,16 +306,19 @@ impl Worker {
                 kind: parked.kind,
                 edit: parked.edit.clone(),
                 at: self.now,
+                writes: self.writes_among(&parked.requests, writers),
             };
             let goes = !waiting.contains(&parked.client) && self.may_go(&parked);
             let link = goes.then(|| self.link_for(parked.client, parked.kind, profile));
             if let Some(link) = link.flatten() {
+                self.hold_no_more(&parked);
                 self.unparked(parked.client, Some(link));
                 let requests = std::mem::take(&mut parked.requests);
                 let requests = self.readdressed(link, requests, &mut sent.edit);
                 sent.bytes = requests.len();
                 self.put(link, &requests, sent);
             } else if self.now >= parked.since + self.settings.limits.hold {
+                self.hold_no_more(&parked);
                 self.unparked(parked.client, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
                 let read = matches!(parked.kind, Kind::Reads { .. });

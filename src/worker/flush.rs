@@ -110,7 +110,9 @@ impl Worker {
             let weigh = |key: ClientKey| {
                 let client = self.clients.get(key);
                 (
-                    client.map_or(0, |client| client.unread() + client.input.len() + client.pending),
+                    client.map_or(0, |client| {
+                        client.unread() + client.input.len() + client.pending + client.kept()
+                    }),
                     key,
                 )
             };
@@ -128,15 +130,22 @@ impl Worker {
         }
     }
 
-    /// Bytes held for clients and on links.
+    /// Bytes held for clients, on links, and of what waits for one.
     pub(super) fn count_buffers(&self) -> usize {
         let clients: usize = self
             .clients
             .iter()
-            .map(|client| client.unread() + client.input.len())
+            .map(|client| {
+                let queued = match &client.mode {
+                    Mode::Leased(lease) => lease.transcripts.kept(),
+                    Mode::Shared | Mode::Tunnel(_) => 0,
+                };
+                client.unread() + client.input.len() + queued
+            })
             .sum();
         let links: usize = self.links.iter().map(super::link::Link::held).sum();
-        self.stats.buffered.set((clients + links) as u64);
-        clients + links
+        let all = clients + links + self.held_aside();
+        self.stats.buffered.set(all as u64);
+        all
     }
 }

@@ -65,12 +65,14 @@ impl Worker {
                 link,
                 multi: false,
                 queued: 0,
+                writes: 0,
                 changes: Vec::new(),
                 bodies: Vec::new(),
                 watching: false,
                 watched: false,
                 transcripts: Transcripts::default(),
                 adrift: false,
+                aside: 0,
                 since: None,
                 spoiled: false,
                 upload: None,
@@ -179,7 +181,7 @@ impl Worker {
                 return self.counted(verdict);
             }
             (_, Handling::Multi) if effective && !multi => {
-                (lease.multi, lease.queued) = (true, 0);
+                (lease.multi, lease.queued, lease.writes) = (true, 0, 0);
                 lease.changes.clear();
                 lease.bodies.clear();
                 return self.send_special(key, Ok(link), verdict.class, Edit::Multi, bytes);
@@ -302,6 +304,7 @@ impl Worker {
 
     /// Ends the client's own connection with whatever state it has.
     pub(super) fn end_lease(&mut self, key: ClientKey) {
+        self.settle_tunnel(key);
         if let Some(client) = self.clients.get_mut(key)
             && let Some(link) = client.lease()
         {

@@ -14,6 +14,7 @@ use super::script_store::Sha;
 use super::sent::Sent;
 use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
+use super::writes::Writes;
 use crate::resp::ReplyScanner;
 use crate::topology::NodeId;
 
@@ -308,8 +309,8 @@ impl Link {
     }
 
     /// The first batch is cut after its first so many bytes of requests, all of them answered or asked for
-    /// elsewhere; what is left of it answers to the name `rest`, or is gone.
-    pub(super) fn cut_first(&mut self, requests: usize, rest: Option<BatchId>) {
+    /// elsewhere; what is left of it answers to the name `rest`, or is gone. `writes`: of the one that goes.
+    pub(super) fn cut_first(&mut self, requests: usize, rest: Option<BatchId>, writes: Writes) {
         self.inflight -= 1;
         let Some(first) = self.pipeline.front_mut() else {
             return;
@@ -319,6 +320,7 @@ impl Link {
             first.left -= 1;
             first.done = 0;
             first.bytes -= requests;
+            first.writes.cut(writes);
             self.forget(requests);
         } else {
             let bytes = first.bytes;

@@ -337,6 +337,10 @@ impl Worker {
 
     /// Takes a link that is gone out of every list and count.
     pub(super) fn unlist(&mut self, key: LinkKey, link: &Link) {
+        self.acknowledge_of(link);
+        if let Some(owner) = link.owner() {
+            self.settle_tunnel(owner);
+        }
         let place = (link.node, link.profile);
         let stats = self.stats.node(link.node);
         let load = &mut self.load[link.node.index()];

@@ -184,6 +184,7 @@ impl Worker {
             Edit::Pause(time) if bytes.starts_with(b"+OK") => self.paused_by_master(*time),
             _ => {}
         }
+        self.acknowledge(node, sent, bytes);
         let took = self.now.saturating_duration_since(sent.at);
         self.stats
             .node(node)
@@ -350,6 +351,7 @@ impl Worker {
         {
             first.edit = Edit::None;
         }
+        self.is_no_acknowledgement(key);
         None
     }
 }

@@ -10,6 +10,8 @@ use super::slots::ClientKey;
 use super::subscriptions::Subscriptions;
 use super::targets::Target;
 use super::turn::Worker;
+use super::writes::Count;
+use crate::commands::{Class, Handling};
 use crate::settings::OnFailover;
 use crate::stats::Limit;
 
@@ -62,6 +64,7 @@ impl Worker {
             return false;
         };
         self.tell_own_names(key, link);
+        let node = self.links.get(link).map(|link| link.node);
         let Some(client) = self.clients.get_mut(key) else {
             return true;
         };
@@ -70,9 +73,11 @@ impl Worker {
         };
         tunnel.link = link;
         tunnel.target = None;
+        tunnel.count = Count::starting(node, 0);
         let again = tunnel.subscriptions.as_mut().map(|all| all.again());
         self.stats.resubscribed.add(1);
         let waits = client.stall == Stall::Lease;
+        self.count_passed(key, Class::Pubsub, Handling::Forward, None);
         self.pass(link, &again.unwrap_or_default());
         if waits {
             self.unstall(key, Stall::None);

@@ -317,8 +317,9 @@ impl Worker {
             kind,
             edit: Edit::Script,
             at: first.at,
+            writes: first.writes,
         };
-        link.cut_first(request.len(), None);
+        link.cut_first(request.len(), None, sent.writes);
         let load = &mut self.load[node.index()];
         *load = load.saturating_sub(1);
         // Whoever flushed this one flushed them all.

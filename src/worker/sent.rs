@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::edit::Edit;
 use super::owed::BatchId;
 use super::slots::ClientKey;
+use super::writes::Writes;
 use crate::topology::NodeId;
 
 /// What a batch on a link is, when it comes to asking again.
@@ -97,6 +98,8 @@ pub(super) struct Sent {
     /// What is done to its reply; only batches of one have anything done to it.
     pub(super) edit: Edit,
     pub(super) at: Instant,
+    /// Those of its commands that count as writes once they are acknowledged.
+    pub(super) writes: Writes,
 }
 
 impl Sent {
@@ -112,6 +115,7 @@ impl Sent {
             kind,
             edit,
             at,
+            writes: Writes::default(),
         }
     }
 }

@@ -9,6 +9,12 @@ use crate::resp::write;
 pub(super) const NO_MASTER: &str =
     "TRYAGAIN redis-ambassador: no master is reachable; the command was not run";
 
+/// No node was there for the command, and as much waits as may.
+pub(super) const HELD_ENOUGH: &str = "TRYAGAIN redis-ambassador: no node is reachable for this command, and as many commands wait for one as limits.hold_commands and limits.hold_bytes allow; the command was not run";
+
+/// EXEC of a transaction for which there was no master, when as much waits as may.
+pub(super) const NOT_BEGUN_CROWDED: &str = "EXECABORT redis-ambassador: no master is reachable, and as many commands wait for one as limits.hold_commands and limits.hold_bytes allow; nothing of this transaction was run";
+
 /// No node that may serve reads was there within `limits.hold`.
 pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usable and the read policy does not allow the master; the command was not run";
 

@@ -62,6 +62,11 @@ impl Transcripts {
         }
     }
 
+    /// Bytes kept.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
     /// The transaction to which replies come now.
     pub(super) fn first(&mut self) -> Option<&mut Transcript> {
         self.list.front_mut()

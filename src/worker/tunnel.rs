@@ -4,6 +4,7 @@
 //! Both directions are passed on as they are, so that order and content are the server's own. Replies are scanned to
 //! see RESET's, and for those that are not to be the server's own (`mend`).
 
+use super::acknowledged::settled;
 use super::client::{Lane, Listens, Mode, Stall, Tunnel};
 use super::mend::{Mends, Reply};
 use super::owed::Owed;
@@ -13,6 +14,7 @@ use super::slots::{ClientKey, LinkKey};
 use super::subscriptions::Came;
 use super::targets::Target;
 use super::turn::Worker;
+use super::writes::Count;
 use crate::resp::{ReplyScanner, write};
 
 impl Worker {
@@ -66,7 +68,15 @@ impl Worker {
             write::request(&mut request, [&b"CLIENT"[..], b"REPLY", mode]);
             self.pass(link, &request);
         }
+        let node = self.links.get(link).map(|link| link.node);
         if let Some(client) = self.clients.get_mut(key) {
+            let queued = match &client.mode {
+                Mode::Leased(lease) => lease.writes,
+                _ => 0,
+            };
+            if let Some(node) = node.filter(|_| queued > 0) {
+                self.stats.node(node).acknowledged.open(u64::from(queued));
+            }
             client.owed = Owed::default();
             client.lane = Lane::Idle;
             client.mode = Mode::Tunnel(Box::new(Tunnel {
@@ -91,6 +101,7 @@ impl Worker {
                 lost: None,
                 ended: false,
                 muddled: false,
+                count: Count::starting(node, queued),
             }));
         }
         self.announce_target(key);
@@ -168,12 +179,18 @@ impl Worker {
                     if !scanned.complete {
                         break;
                     }
+                    tunnel.count.reply_ends();
                 }
                 Err(_) => tunnel.opaque = true,
             }
         }
         if tunnel.opaque {
             at = data.len();
+        }
+        let settled = settled(tunnel);
+        if settled > 0 {
+            let acknowledged = &self.stats.node(link.node).acknowledged;
+            acknowledged.settle(settled, self.now);
         }
         client.out.extend_from_slice(&data[given..at]);
         if let Some(login) = tunnel.mends.take_login() {
@@ -207,6 +224,9 @@ impl Tunnel {
     fn look(&mut self, begins: bool, complete: bool, came: &[u8], resp3: bool) -> Option<Reply> {
         if !begins {
             return Some(self.mends.go_on(complete));
+        }
+        if let Some(first) = came.first() {
+            self.count.reply_begins(*first);
         }
         if let Some(subscriptions) = &mut self.subscriptions {
             match subscriptions.came(came, complete) {

@@ -10,7 +10,7 @@ use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::tunnel_requests::Next;
 use super::turn::Worker;
-use crate::commands::{ClientHandling, Handling};
+use crate::commands::{Class, ClientHandling, Handling};
 use crate::resp::{Arguments, write};
 use crate::stats::Fault;
 
@@ -38,6 +38,7 @@ impl Worker {
         let nonce = rand::rng().random();
         let expected = !silent;
         let placeholder = expected.then(|| tunnel.mends.placeholder(nonce, reply, tunnel.leaving));
+        self.count_passed(key, Class::Refused, Handling::Forward, None);
         self.pass(
             link,
             &placeholder.flatten().unwrap_or_else(texts::unknown_command),
@@ -77,10 +78,12 @@ impl Worker {
         };
         let Some(mut request) = mark else {
             // Whether it may could not be seen.
+            self.count_passed(key, Class::Refused, Handling::Forward, None);
             self.pass(link, &texts::unknown_command());
             return Some(Next::On);
         };
         write::request(&mut request, put.judged);
+        self.count_passed(key, Class::Any, handling, Some(&request));
         self.pass(link, &request);
         let roll = self.roll(key, 0, put.question, put.old_form);
         if let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) {

@@ -143,6 +143,8 @@ impl Worker {
         if let Some(text) = refusal {
             self.say_in_tunnel(key, link, &text, noted.silent);
         } else {
+            // It may be anything.
+            self.count_passed(key, Class::Master, Handling::Forward, None);
             self.pass(link, &bytes[..position]);
         }
         let Some(client) = self.clients.get_mut(key) else {
@@ -234,6 +236,7 @@ impl Worker {
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.stats.node(node).commands[class.index()].add(1);
         }
+        self.count_passed(key, class, handling, instead.as_deref());
         self.pass(link, instead.as_deref().unwrap_or(bytes));
         self.remember_in_tunnel(key, class, handling, passed);
         let plain = handling == Handling::Forward && !matches!(class, Class::Transaction | Class::Stream);

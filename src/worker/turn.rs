@@ -24,7 +24,7 @@ use super::route::Route;
 use super::script_store::{ScriptStore, Scripts};
 use super::sent::Parked;
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
-use super::waiting::Adrift;
+use super::waiting::{Adrift, Held};
 use crate::resp::Bounds;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -80,6 +80,8 @@ pub(super) struct Worker {
     pub(super) refused: HashMap<(NodeId, ProfileId), Instant, FxBuildHasher>,
     /// Batches taken back from dead links that wait for a node.
     pub(super) parked: VecDeque<Parked>,
+    /// All that waits for a node, these batches among it.
+    pub(super) held: Held,
     /// What waits for a new own connection.
     pub(super) adrift: Vec<Adrift>,
     /// Subscribers that wait for another connection.
@@ -163,6 +165,7 @@ impl Worker {
             shut: [None; MAX_NODES],
             refused: HashMap::default(),
             parked: VecDeque::new(),
+            held: Held::default(),
             adrift: Vec::new(),
             unsubscribed: Vec::new(),
             scripts: Scripts::new(scripts),
@@ -315,6 +318,10 @@ impl Worker {
         }
         give_back(&mut self.dirty_clients, clients);
         self.bound_buffers();
+        if self.again_links.is_empty() {
+            // What had come by the former one is counted.
+            self.stats.topology.set(self.topology.version);
+        }
         if self.draining.is_some() {
             self.drain();
         }
@@ -376,6 +383,7 @@ impl Worker {
             // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
             self.shut[master.index()] = None;
         }
+        self.acknowledge_former();
         self.suspect_former_master();
         self.retire_moved_links();
         self.leave_lost_nodes();

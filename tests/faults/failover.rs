@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::check::check;
 use crate::load::{Clients, Load, Shape};
 use crate::report::{Failover, Figures, details, longest, time_of_day};
-use crate::support::{Ambassador, Flavor, Reply, WATCHED, eventually};
+use crate::support::{Ambassador, Flavor, Losses, Reply, WATCHED, eventually};
 use crate::watch::Watch;
 use crate::world::{PATIENCE, World};
 
@@ -108,9 +108,18 @@ pub(crate) fn under(
         failover.starved = longest(&waits, failover);
     }
     let findings = check(&logs, &mut world.nodes[master].client());
-    let figures = Figures::of(format!("{flavor}, {}", kind.name()), failovers, &logs, findings);
+    let mut figures = Figures::of(format!("{flavor}, {}", kind.name()), failovers, &logs, findings);
+    figures.told = ambassador.map(|ambassador| told_of(ambassador, times as u64));
     println!("{}", details(&figures));
     figures
+}
+
+/// What the ambassador tells, once it has answered for so many failovers.
+#[track_caller]
+fn told_of(ambassador: &Ambassador, failovers: u64) -> Losses {
+    eventually(PATIENCE, || {
+        Some(Losses::told_by(ambassador)).filter(|told| told.failovers() >= failovers)
+    })
 }
 
 /// Waits until all is well, and until the clients have gone on for a while; gives the master.

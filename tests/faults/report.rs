@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::check::Findings;
 use crate::load::Logs;
+use crate::support::Losses;
 use crate::tally::{Diary, Stall, Tally};
 
 /// One failover.
@@ -33,6 +34,8 @@ pub(crate) struct Figures {
     pub(crate) read_stalls: Vec<Duration>,
     /// Errors by example.
     pub(crate) examples: Vec<String>,
+    /// What the ambassador told of lost writes, where it is the one.
+    pub(crate) told: Option<Losses>,
 }
 
 impl Figures {
@@ -46,6 +49,7 @@ impl Figures {
             stalls: worst(&failovers, logs.writers.iter().map(|log| &log.diary)),
             read_stalls: worst(&failovers, logs.readers.iter().map(|log| &log.diary)),
             examples: Vec::new(),
+            told: None,
             failovers,
         };
         for log in &logs.readers {
@@ -84,7 +88,16 @@ impl Figures {
                 bar("acknowledged writes missing", self.findings.missing());
             }
         }
+        missed.extend(self.told_too_few());
         missed
+    }
+
+    /// What is missing beyond what the ambassador told.
+    pub(crate) fn told_too_few(&self) -> Option<String> {
+        let told = self.told?;
+        let missing = self.findings.missing() + self.findings.transactions_missing;
+        (missing > told.most)
+            .then(|| format!("{missing} acknowledged writes are missing, and told was {told:?}"))
     }
 
     /// When missing appends had been answered, in milliseconds from the failover nearest to them, by its place.
@@ -197,6 +210,9 @@ pub(crate) fn details(run: &Figures) -> String {
         findings.missing_registers,
         findings.transactions_missing,
     );
+    if let Some(told) = run.told {
+        let _ = writeln!(text, "  the ambassador told: {told:?}");
+    }
     for (index, distances) in run.losses() {
         let failover = &run.failovers[index];
         let _ = writeln!(

@@ -11,7 +11,7 @@ use crate::load::{Clients, Load, Shape};
 use crate::plan::{Place, Plan, Step};
 use crate::relay::Relay;
 use crate::report::{Figures, details};
-use crate::support::{Ambassador, Flavor, eventually};
+use crate::support::{Ambassador, Flavor, Losses, eventually};
 use crate::world::{PATIENCE, World};
 
 /// What a process holds.
@@ -69,7 +69,7 @@ pub(crate) fn run(flavor: Flavor, seed: u64, lasts: Duration) -> Vec<String> {
     let logs = load.stop();
     let master = world.wait_settled();
     let findings = check(&logs, &mut world.nodes[master].client());
-    let figures = Figures::of(format!("{flavor}, random faults"), Vec::new(), &logs, findings);
+    let mut figures = Figures::of(format!("{flavor}, random faults"), Vec::new(), &logs, findings);
     println!("{}", details(&figures));
 
     let mut missed = figures.missed(false);
@@ -84,6 +84,15 @@ pub(crate) fn run(flavor: Flavor, seed: u64, lasts: Duration) -> Vec<String> {
             "something was left behind: {alone:?} before, {left:?} after"
         ));
     }
+    // By now the last failover is answered for.
+    figures.told = Some(Losses::told_by(&ambassador));
+    println!("told of lost writes: {:?}", figures.told);
+    let short = figures.told_too_few();
+    if short.is_some() {
+        world.tell();
+        println!("--- the ambassador's log ---\n{}", ambassador.log());
+    }
+    missed.extend(short);
     if ambassador.metric("redis_ambassador_panics_total") > 0.5 {
         missed.push(ambassador.log());
     }

@@ -35,6 +35,7 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
         start_timeout: SECOND,
         reply_timeout: SECOND,
         probe_interval: SECOND,
+        mark_interval: SECOND,
         probe_timeout: SECOND,
         max_link_down: 10 * SECOND,
         max_lag_bytes: 1000,
@@ -72,6 +73,8 @@ fn master(line: Line, replicas: &[&str]) -> Word {
             })
             .collect(),
         loading: false,
+        acknowledged: 0,
+        asked: None,
         took: Duration::ZERO,
         skew_us: None,
     })
@@ -89,6 +92,8 @@ fn replica(line: Line, of: &str) -> Word {
         }),
         replicas: Vec::new(),
         loading: false,
+        acknowledged: 0,
+        asked: None,
         took: Duration::ZERO,
         skew_us: None,
     })
