@@ -101,7 +101,7 @@ impl Reign {
                 .is_some_and(|member| member.role() == Role::Replica)
         };
         self.deposed.retain(|(id, _)| !obeys(*id));
-        // A successor may have been succeeded itself before it was heard.
+        // A successor may have been succeeded itself before it was heard, and so may one who is back with another history.
         for _ in members.iter() {
             if !self.elect_next(members) {
                 break;
@@ -109,9 +109,8 @@ impl Reign {
         }
     }
 
-    /// Decides once. True when another node than before was adopted.
+    /// Decides once. True when another node than before was adopted, or the same one with another history.
     fn elect_next(&mut self, members: &Members) -> bool {
-        let before = self.adopted().map(|(id, _)| id);
         let candidates: Vec<Candidate<'_>> = members
             .iter()
             .filter_map(|(id, member)| Some((id, member, member.current()?)))
@@ -137,12 +136,15 @@ impl Reign {
         });
         let elected = election::elect(incumbent, &candidates, self.word(members));
         self.reigns = elected.is_some();
-        if let Some(id) = elected
-            && let Some(facts) = members.get(id).and_then(Member::current)
-        {
-            self.adopt(id, facts.line.clone());
-        }
-        self.adopted().map(|(id, _)| id) != before
+        let Some(id) = elected else { return false };
+        let Some(facts) = members.get(id).and_then(Member::current) else {
+            return false;
+        };
+        let same = self
+            .adopted()
+            .is_some_and(|(before, line)| before == id && line.replid == facts.line.replid);
+        self.adopt(id, facts.line.clone());
+        !same
     }
 
     fn adopt(&mut self, id: NodeId, line: Line) {

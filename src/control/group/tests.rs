@@ -395,6 +395,11 @@ fn a_successor_that_was_succeeded_before_it_was_heard_is_never_published() {
     hear(&mut group, 2, master(promoted("Z", ("Y", 61), 70), &[]));
     hear(&mut group, 1, master(promoted("Y", ("X", 51), 60), &[]));
     assert_eq!(picture(&mut group), "a:Unknown! b:Master! c*:Master");
+    // The old one is back, empty, and has a successor already.
+    hear(&mut group, 2, gone());
+    hear(&mut group, 1, master(promoted("V", ("E", 5), 6), &[]));
+    hear(&mut group, 2, master(line("E", 4), &[]));
+    assert_eq!(picture(&mut group), "a:Unknown! b*:Master c:Master!");
 }
 
 #[test]

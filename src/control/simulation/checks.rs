@@ -196,7 +196,8 @@ impl Checks {
         }
         let Some(master) = master else { return Ok(()) };
         // One that is not published, as it is loading or a failover goes on, may be adopted already.
-        if !known && self.unclear {
+        let master_heard = self.heard.values().any(|heard| heard.facts.role == Role::Master);
+        if !known && (self.unclear || master_heard) {
             return Ok(());
         }
         if !world.histories.holds(master.at.replid, &heard.at) {
