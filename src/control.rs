@@ -22,6 +22,8 @@ mod registry;
 mod reign;
 mod report;
 mod sentinel;
+#[cfg(test)]
+mod simulation;
 mod standing;
 mod table;
 

@@ -14,3 +14,5 @@ pub mod topology;
 pub mod settings;
 pub mod commands;
 pub mod resp;
+#[cfg(test)]
+mod simulation;

@@ -27,6 +27,8 @@ pub(super) struct Incumbent<'a> {
     pub(super) line: &'a Line,
     /// What became of it.
     pub(super) fate: Fate,
+    /// Whom it calls its master now.
+    pub(super) follows: Option<NodeId>,
 }
 
 /// A node that says master.
@@ -102,7 +104,13 @@ pub(super) fn elect(
         (Fate::Reigns, _) => Some(incumbent.id),
         // The sentinels will say who is next.
         (_, Word::Most { .. }) => None,
-        (Fate::Deposed, _) => best(rivals(), word),
+        // It may have been adopted only because its own master was out of reach.
+        (Fate::Deposed, _) => best(rivals(), word).or_else(|| {
+            let mut others = others();
+            others
+                .find(|other| incumbent.follows == Some(other.id))
+                .map(|other| other.id)
+        }),
         // A node that others follow is a master by someone's decision; a lone one may just have lost its data.
         (Fate::Lost, _) => best(
             rivals().filter(|rival| rival.replicas > 0 || rival.named > 0),
@@ -174,6 +182,7 @@ mod tests {
             id: NodeId(0),
             line: &x,
             fate: Fate::Reigns,
+            follows: None,
         });
         let old = candidate(0, &x, 0);
         assert_eq!(
@@ -193,6 +202,7 @@ mod tests {
             id: NodeId(0),
             line: &x,
             fate: Fate::Lost,
+            follows: None,
         });
         assert_eq!(elect(lost, &[candidate(2, &empty, 0)], Word::Silent), None);
         assert_eq!(
@@ -216,6 +226,7 @@ mod tests {
             id: NodeId(0),
             line: &x,
             fate: Fate::Deposed,
+            follows: None,
         });
         assert_eq!(
             elect(deposed, &[candidate(1, &z, 0)], Word::Silent),
@@ -231,6 +242,7 @@ mod tests {
             id: NodeId(0),
             line: &x,
             fate: Fate::Reigns,
+            follows: None,
         });
         assert_eq!(
             elect(reigning, &[candidate(0, &again, 0)], Word::Silent),
@@ -265,6 +277,7 @@ mod tests {
                 id: NodeId(0),
                 line,
                 fate: Fate::Reigns,
+                follows: None,
             })
         };
         assert_eq!(elect(reigning(&x), &[a, b], most(1, true)), Some(NodeId(1)));
@@ -284,6 +297,7 @@ mod tests {
             id: NodeId(2),
             line: &y,
             fate: Fate::Reigns,
+            follows: None,
         });
         assert_eq!(elect(new, &[old, successor], most(0, false)), Some(NodeId(2)));
         assert_eq!(elect(new, &[old, successor], most(0, true)), Some(NodeId(0)));
@@ -296,6 +310,7 @@ mod tests {
             id: NodeId(0),
             line: &x,
             fate: Fate::Lost,
+            follows: None,
         });
         let followed = candidate(1, &z, 2);
         let most = Word::Most {

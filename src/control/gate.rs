@@ -114,7 +114,7 @@ pub(super) fn replica(
     }
     let Some(master) = master else { return Ok(()) };
     // A promoted master counts on from its predecessor's offsets, so those may be compared too.
-    if !master.continues(&facts.line) {
+    if !master.holds(&facts.line) {
         return Err(Reason::OtherHistory);
     }
     match lag(facts, Some(master)) {
@@ -132,7 +132,7 @@ pub(super) fn replica(
 pub(super) fn lag(facts: &Facts, master: Option<&Line>) -> Option<u64> {
     let master = master?;
     master
-        .continues(&facts.line)
+        .holds(&facts.line)
         .then(|| master.offset.saturating_sub(facts.line.offset))
 }
 
@@ -260,11 +260,25 @@ mod tests {
     #[test]
     fn after_a_promotion_the_siblings_serve_on_while_they_change_over() {
         let promoted = Line {
-            before: Some(("X".to_owned(), 5000)),
+            before: Some(("X".to_owned(), 5001)),
             ..line("Y", 5100)
         };
         assert_eq!(replica(&in_sync(5000), Some(&promoted), None, &BOUNDS), Ok(()));
         assert_eq!(lag(&in_sync(5000), Some(&promoted)), Some(100));
+    }
+
+    #[test]
+    fn what_a_sibling_got_of_the_old_master_beyond_the_promotion_is_of_another_history() {
+        let promoted = Line {
+            before: Some(("X".to_owned(), 5001)),
+            ..line("Y", 5100)
+        };
+        let astray = in_sync(5001);
+        assert_eq!(
+            replica(&astray, Some(&promoted), None, &BOUNDS),
+            Err(Reason::OtherHistory)
+        );
+        assert_eq!(lag(&astray, Some(&promoted)), None);
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Group {
         Group::of(&settings.upstream, layers)
     }
 
-    fn of(upstream: &Upstream, layers: Layers) -> Self {
+    /// The same without the rest of the settings.
+    pub(super) fn of(upstream: &Upstream, layers: Layers) -> Self {
         Group {
             members: Members::new(upstream),
             reign: Reign::new(upstream),

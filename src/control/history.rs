@@ -14,6 +14,8 @@ const MOST: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct History {
     replid: String,
+    /// The history that it goes on from, while its offsets are remembered.
+    before: Option<String>,
     /// When a probe was sent and what its answer said; both only grow.
     probes: VecDeque<(Duration, u64)>,
 }
@@ -22,8 +24,9 @@ impl History {
     /// The master answered a probe that was sent then.
     pub(super) fn note(&mut self, line: &Line, sent: Duration) {
         if self.replid != line.replid {
-            let goes_on = line.before.as_ref().is_some_and(|(id, _)| *id == self.replid);
-            self.replid.clone_from(&line.replid);
+            let before = std::mem::replace(&mut self.replid, line.replid.clone());
+            let goes_on = line.before.as_ref().is_some_and(|(id, _)| *id == before);
+            self.before = goes_on.then_some(before);
             if !goes_on {
                 self.probes.clear();
             }
@@ -45,10 +48,11 @@ impl History {
         self.probes.push_back((sent, line.offset));
     }
 
-    /// How far behind the master's last answer a replica is in time, at most; `None`: it is of another history, or
-    /// behind everything that is remembered.
+    /// How far behind the master's last answer a replica is in time, at most (at least, if it is behind everything that
+    /// is remembered); `None`: it is of another history. One that has not changed over to a successor yet is still placed, by
+    /// what that one has of its predecessor.
     pub(super) fn behind(&self, replica: &Line) -> Option<Duration> {
-        if replica.replid != self.replid {
+        if replica.replid != self.replid && self.before.as_ref() != Some(&replica.replid) {
             return None;
         }
         let (last, _) = self.probes.back()?;
@@ -56,7 +60,8 @@ impl History {
             .probes
             .iter()
             .rev()
-            .find(|(_, offset)| *offset <= replica.offset)?;
+            .find(|(_, offset)| *offset <= replica.offset)
+            .or(self.probes.front())?;
         Some(last.saturating_sub(reached.0))
     }
 }
@@ -83,16 +88,17 @@ mod tests {
             history.note(&line("X", None, u64::from(second) * 100), second * SECOND);
         }
         for (offset, behind) in [
-            (1_000, Some(0)),
-            (5_000, Some(0)),
-            (999, Some(1)),
-            (450, Some(6)),
-            (100, Some(9)),
-            (99, None),
+            (1_000, 0),
+            (5_000, 0),
+            (999, 1),
+            (450, 6),
+            (100, 9),
+            // Longer than can be told.
+            (99, 9),
         ] {
             assert_eq!(
                 history.behind(&line("X", None, offset)),
-                behind.map(|seconds| seconds * SECOND),
+                Some(behind * SECOND),
                 "{offset}"
             );
         }
@@ -118,7 +124,9 @@ mod tests {
         history.note(&line("Y", Some(("X", 201)), 250), 3 * SECOND);
         assert_eq!(history.behind(&line("Y", None, 250)), Some(Duration::ZERO));
         assert_eq!(history.behind(&line("Y", None, 240)), Some(2 * SECOND));
+        // One that goes on following the old master, as far as the new one has the same.
+        assert_eq!(history.behind(&line("X", None, 150)), Some(2 * SECOND));
         history.note(&line("Z", None, 10), 4 * SECOND);
-        assert_eq!(history.behind(&line("Z", None, 9)), None);
+        assert_eq!(history.behind(&line("Y", None, 250)), None);
     }
 }

@@ -24,6 +24,12 @@ impl Line {
     pub(super) fn continues(&self, other: &Line) -> bool {
         self.replid == other.replid || self.before.as_ref().is_some_and(|(id, _)| *id == other.replid)
     }
+
+    /// Whether all that the other has is of this history: what a deposed master wrote on beyond the promotion is not.
+    pub(super) fn holds(&self, other: &Line) -> bool {
+        let earlier = |(id, from): &(String, u64)| *id == other.replid && other.offset < *from;
+        self.replid == other.replid || self.before.as_ref().is_some_and(earlier)
+    }
 }
 
 /// A replica's link to its master.

@@ -262,6 +262,12 @@ impl Members {
             .filter_map(|member| member.current()?.link.as_ref())
     }
 
+    /// Whom that node calls its master.
+    pub(super) fn master_of(&self, id: NodeId) -> Option<NodeId> {
+        let link = self.all.get(&id)?.current()?.link.as_ref()?;
+        self.announced(&link.master.0, link.master.1)
+    }
+
     /// How many nodes name that one as their master.
     pub(super) fn followers(&self, master: NodeId) -> usize {
         self.links()

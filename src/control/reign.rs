@@ -94,6 +94,23 @@ impl Reign {
 
     /// Decides anew.
     pub(super) fn elect(&mut self, members: &Members) {
+        // Who has been told to follow another one begins a new history if he is made master again.
+        let obeys = |id| {
+            members
+                .get(id)
+                .is_some_and(|member| member.role() == Role::Replica)
+        };
+        self.deposed.retain(|(id, _)| !obeys(*id));
+        // A successor may have been succeeded itself before it was heard, and so may one who is back with another history.
+        for _ in members.iter() {
+            if !self.elect_next(members) {
+                break;
+            }
+        }
+    }
+
+    /// Decides once. True when another node than before was adopted, or the same one with another history.
+    fn elect_next(&mut self, members: &Members) -> bool {
         let candidates: Vec<Candidate<'_>> = members
             .iter()
             .filter_map(|(id, member)| Some((id, member, member.current()?)))
@@ -115,14 +132,19 @@ impl Reign {
                 Some(Role::Replica) => Fate::Deposed,
                 Some(Role::Unknown) | None => Fate::Lost,
             },
+            follows: members.master_of(id),
         });
         let elected = election::elect(incumbent, &candidates, self.word(members));
         self.reigns = elected.is_some();
-        if let Some(id) = elected
-            && let Some(facts) = members.get(id).and_then(Member::current)
-        {
-            self.adopt(id, facts.line.clone());
-        }
+        let Some(id) = elected else { return false };
+        let Some(facts) = members.get(id).and_then(Member::current) else {
+            return false;
+        };
+        let same = self
+            .adopted()
+            .is_some_and(|(before, line)| before == id && line.replid == facts.line.replid);
+        self.adopt(id, facts.line.clone());
+        !same
     }
 
     fn adopt(&mut self, id: NodeId, line: Line) {
@@ -141,9 +163,17 @@ impl Reign {
         }
     }
 
+    /// It was adopted once, or would have been, had it been known before its successor. One that restarts goes on from
+    /// the history that it had.
     fn is_deposed(&self, id: NodeId, line: &Line) -> bool {
+        let goes_on = |replid: &String| {
+            *replid == line.replid || line.before.as_ref().is_some_and(|(id, _)| id == replid)
+        };
         let mut deposed = self.deposed.iter();
-        deposed.any(|(node, replid)| *node == id && *replid == line.replid)
+        let predecessor =
+            |(adopted, of): (NodeId, &Line)| adopted != id && of.replid != line.replid && of.continues(line);
+        deposed.any(|(node, replid)| *node == id && goes_on(replid))
+            || self.adopted().is_some_and(predecessor)
     }
 
     /// Whom the sentinels name.

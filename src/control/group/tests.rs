@@ -360,3 +360,62 @@ fn only_an_answer_about_its_offset_says_where_the_master_was_when() {
     group.hear(NodeId(1), replica(line("X", 100), "a"), 3 * SECOND);
     assert_eq!(group.report().nodes[1].behind, Some(2 * SECOND));
 }
+
+fn promoted(replid: &str, before: (&str, u64), offset: u64) -> Line {
+    Line {
+        before: Some((before.0.to_owned(), before.1)),
+        ..line(replid, offset)
+    }
+}
+
+#[test]
+fn a_predecessor_that_was_never_heard_as_master_is_not_gone_back_to() {
+    let mut group = group(&["b", "c"], false);
+    hear(&mut group, 1, master(promoted("Y", ("X", 51), 60), &[]));
+    hear(&mut group, 2, replica(line("X", 50), "a"));
+    hear(&mut group, 1, gone());
+    hear(&mut group, 0, master(line("X", 70), &["c"]));
+    assert_eq!(picture(&mut group), "a:Master! b:Unknown! c:Replica");
+}
+
+#[test]
+fn a_deposed_master_that_restarts_with_its_data_stays_deposed() {
+    let mut group = group(&["b", "c"], false);
+    hear(&mut group, 0, master(line("X", 50), &["b", "c"]));
+    hear(&mut group, 1, master(promoted("Y", ("X", 51), 60), &[]));
+    hear(&mut group, 1, gone());
+    hear(&mut group, 0, master(promoted("Z", ("X", 71), 70), &["c"]));
+    assert_eq!(picture(&mut group), "a:Master! b:Unknown! c:Unknown!");
+    // It is told to follow, and then made master again.
+    hear(&mut group, 0, replica(line("Z", 70), "b"));
+    hear(&mut group, 0, master(promoted("W", ("Z", 71), 70), &["c"]));
+    assert_eq!(picture(&mut group), "a*:Master b:Unknown! c:Unknown!");
+}
+
+#[test]
+fn a_successor_that_was_succeeded_before_it_was_heard_is_never_published() {
+    let mut group = group(&["b", "c"], false);
+    hear(&mut group, 0, master(line("X", 50), &["b", "c"]));
+    hear(&mut group, 0, gone());
+    hear(&mut group, 2, master(promoted("Z", ("Y", 61), 70), &[]));
+    hear(&mut group, 1, master(promoted("Y", ("X", 51), 60), &[]));
+    assert_eq!(picture(&mut group), "a:Unknown! b:Master! c*:Master");
+    // The old one is back, empty, and has a successor already.
+    hear(&mut group, 2, gone());
+    hear(&mut group, 1, master(promoted("V", ("E", 5), 6), &[]));
+    hear(&mut group, 2, master(line("E", 4), &[]));
+    assert_eq!(picture(&mut group), "a:Unknown! b*:Master c:Master!");
+}
+
+#[test]
+fn a_master_that_was_replaced_only_because_it_was_out_of_reach_is_gone_back_to_when_the_other_follows_it() {
+    let mut group = group(&["b", "c"], false);
+    hear(&mut group, 0, master(line("X", 50), &["c"]));
+    hear(&mut group, 0, gone());
+    hear(&mut group, 2, replica(line("Y", 9), "b"));
+    hear(&mut group, 1, master(line("Y", 9), &["c"]));
+    hear(&mut group, 0, master(line("X", 60), &[]));
+    assert_eq!(picture(&mut group), "a:Master! b*:Master c:Replica");
+    hear(&mut group, 1, replica(line("Y", 9), "a"));
+    assert_eq!(picture(&mut group), "a*:Master b:Replica! c:Replica!");
+}

@@ -1,0 +1,225 @@
+//! What has to hold of everything that is published, judged by what the servers said and by the truth behind it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::council::Told;
+use super::super::info::Facts;
+use super::server::{Position, host};
+use super::world::World;
+use crate::topology::{Node, NodeId, Role, Topology};
+
+pub(super) const MAX_LINK_DOWN: Duration = Duration::from_secs(5);
+pub(super) const MAX_LAG: u64 = 20_000;
+pub(super) const MAX_LAG_TIME: Duration = Duration::from_secs(4);
+/// By how much lateness may be misjudged: what happened between two probes of the master is not known.
+const UNCERTAIN: Duration = Duration::from_millis(2500);
+/// How often a replica may be put out in a minute.
+const MOST_OUTS: usize = 13;
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// The last answer of a server.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) facts: Facts,
+    /// The same by numbers.
+    pub(super) at: Position,
+    pub(super) server: usize,
+    /// When it was asked.
+    pub(super) when: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reign {
+    node: NodeId,
+    at: Position,
+}
+
+/// What is remembered in order to judge.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    heard: BTreeMap<NodeId, Heard>,
+    told: Vec<Option<Told>>,
+    /// Everyone who was published as master, in order, with the sentinels' epoch then.
+    reigns: Vec<(Reign, u64)>,
+    /// A master was heard and none is published.
+    unclear: bool,
+    /// Since when the history of the last of them is known.
+    since: Duration,
+    outs: BTreeMap<NodeId, Vec<Duration>>,
+    /// How much was judged, so that a simulation in which nothing happens is found out.
+    pub(super) adoptions: usize,
+}
+
+impl Checks {
+    pub(super) fn heard(&mut self, id: NodeId, heard: Heard) {
+        self.unclear |= heard.facts.role == Role::Master;
+        self.heard.insert(id, heard);
+    }
+
+    pub(super) fn lost(&mut self, id: NodeId) {
+        self.heard.remove(&id);
+    }
+
+    pub(super) fn told(&mut self, sentinel: usize, told: Option<Told>, of: usize) {
+        self.told.resize(of, None);
+        self.told[sentinel] = told;
+    }
+
+    /// Whom a majority of all sentinels names, and the highest epoch among them.
+    fn majority(&self) -> Option<(String, u64)> {
+        let told = || self.told.iter().flatten();
+        let votes = |name: &str| told().filter(|told| told.master.0 == name).count();
+        let name = told()
+            .map(|told| told.master.0.clone())
+            .find(|name| 2 * votes(name) > self.told.len())?;
+        let epochs = told().filter(|told| told.master.0 == name);
+        let epoch = epochs.map(|told| told.epoch).max()?;
+        Some((name, epoch))
+    }
+
+    /// Of what changes.
+    pub(super) fn changes(&mut self, last: &Topology, next: &Topology, world: &World) -> Result<(), String> {
+        for node in &next.nodes {
+            let served = |was: &Node| was.usable && was.role == Role::Replica;
+            if last.node(node.id).is_some_and(served) && !node.usable {
+                let outs = self.outs.entry(node.id).or_default();
+                outs.retain(|out| world.now.saturating_sub(*out) < MINUTE);
+                outs.push(world.now);
+                if outs.len() > MOST_OUTS {
+                    return Err(format!(
+                        "{} was put out {} times in a minute",
+                        node.name,
+                        outs.len()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of all that is in force now.
+    pub(super) fn holds(&mut self, topology: &Topology, world: &World) -> Result<(), String> {
+        if let Some(master) = topology.master {
+            self.master_is_right(master, world)?;
+        }
+        let master = self.reigns.last().map(|(reign, _)| *reign);
+        for node in &topology.nodes {
+            if node.usable && Some(node.id) != topology.master && node.role == Role::Replica {
+                let known = topology.master.is_some();
+                self.replica_is_right(node.id, master, known, world)
+                    .map_err(|broken| format!("{} serves, and {broken}", node.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn master_is_right(&mut self, id: NodeId, world: &World) -> Result<(), String> {
+        let Some(heard) = self.heard.get(&id) else {
+            return Err(format!("the master {} does not answer", id.0));
+        };
+        let Heard {
+            facts, at, server, ..
+        } = heard;
+        if facts.role != Role::Master || facts.loading {
+            return Err(format!("the master {} is none: {facts:?}", id.0));
+        }
+        let reign = Reign { node: id, at: *at };
+        let majority = self.majority();
+        let epoch = majority.as_ref().map_or(0, |(_, epoch)| *epoch);
+        let place = host(world.servers[*server].place);
+        let (named, since) = majority.map_or((false, 0), |(name, epoch)| (name == place, epoch));
+        let newest = self.reigns.last();
+        let same = newest.is_some_and(|(last, _)| last.node == id && last.at.replid == at.replid);
+        if !same {
+            let went_back = self.reigns.iter().find(|(earlier, _)| {
+                (earlier.node != id && world.histories.descends(earlier.at.replid, at.replid))
+                    || (earlier.node == id && earlier.at.replid == at.replid)
+            });
+            let later = newest.is_none_or(|(_, epoch)| since > *epoch);
+            // Without sentinels, whoever took its place may follow it.
+            let yields = |heard: &Heard| {
+                let link = heard.facts.link.as_ref();
+                link.is_some_and(|link| link.master.0 == place)
+            };
+            let yielded = newest
+                .and_then(|(last, _)| self.heard.get(&last.node))
+                .is_some_and(yields);
+            if let Some((earlier, _)) = went_back
+                && !(named && later)
+                && !yielded
+            {
+                return Err(format!(
+                    "{reign:?} is adopted again after {earlier:?}, without a later word"
+                ));
+            }
+            if newest.is_none_or(|(last, _)| at.before.is_none_or(|(replid, _)| replid != last.at.replid)) {
+                self.since = world.now;
+            }
+            self.adoptions += 1;
+            self.reigns.push((reign, epoch));
+        } else if let Some((last, _)) = self.reigns.last_mut() {
+            last.at = *at;
+        }
+        self.unclear = false;
+        let successor = self.heard.iter().find(|(other, heard)| {
+            let goes_on = heard.at.before.is_some_and(|(replid, _)| replid == at.replid);
+            **other != id && heard.server != *server && heard.facts.role == Role::Master && goes_on
+        });
+        match successor {
+            Some((other, _)) if !named => {
+                Err(format!("{} is master though {} goes on from it", id.0, other.0))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn replica_is_right(
+        &self,
+        id: NodeId,
+        master: Option<Reign>,
+        known: bool,
+        world: &World,
+    ) -> Result<(), String> {
+        let Some(heard) = self.heard.get(&id) else {
+            return Err("does not answer".to_owned());
+        };
+        let Some(link) = &heard.facts.link else {
+            return Err("is none".to_owned());
+        };
+        if heard.facts.loading {
+            return Err("is loading".to_owned());
+        }
+        let down_well = link.down_for.is_some_and(|down| down <= MAX_LINK_DOWN) && !link.syncing;
+        if !link.up && !down_well {
+            return Err(format!("its link is {link:?}"));
+        }
+        let Some(master) = master else { return Ok(()) };
+        // One that is not published, as it is loading or a failover goes on, may be adopted already.
+        let master_heard = self.heard.values().any(|heard| heard.facts.role == Role::Master);
+        if !known && (self.unclear || master_heard) {
+            return Ok(());
+        }
+        if !world.histories.holds(master.at.replid, &heard.at) {
+            return Err(format!("it has {:?}, the master {:?}", heard.at, master.at));
+        }
+        if master.at.offset.saturating_sub(heard.at.offset) > MAX_LAG {
+            return Err(format!("lags: {:?} behind {:?}", heard.at, master.at));
+        }
+        let overtook = world.histories.overtook(master.at.replid, &heard.at);
+        let fresh = self
+            .heard
+            .get(&master.node)
+            .is_some_and(|heard| world.now.saturating_sub(heard.when) < Duration::from_secs(1));
+        let late = overtook.map_or(Duration::ZERO, |when| {
+            heard.when.saturating_sub(when.max(self.since))
+        });
+        if known && fresh && late > MAX_LAG_TIME + UNCERTAIN {
+            return Err(format!(
+                "is late by {late:?}: {:?} behind {:?}",
+                heard.at, master.at
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! What goes wrong, drawn from the dice.
+
+use std::time::Duration;
+
+use super::authority::Authority;
+use super::server::Process;
+use super::world::World;
+
+/// What may happen in this world besides what always may.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    /// Servers may change their addresses: somebody finds them again.
+    pub(super) moves: bool,
+    /// But for this one, which is known by nothing else.
+    pub(super) stays: Option<usize>,
+}
+
+/// One more fault.
+pub(super) fn strike(world: &mut World, authority: &mut Authority, allowed: Allowed) {
+    let now = world.now;
+    let count = world.servers.len();
+    // Half of all faults are about the master.
+    let index = if world.dice.once_in(2) {
+        authority.master
+    } else {
+        world.dice.index(count)
+    };
+    let lasts = world.dice.milliseconds(100..7000);
+    let until = now + lasts;
+    let kind = world.dice.of(0..15);
+    world.say(|| {
+        format!(
+            "fault {kind} about server {index} until {:.3}",
+            until.as_secs_f64()
+        )
+    });
+    match kind {
+        0 | 1 => world.kill(index, until, true),
+        2 => world.kill(index, until, false),
+        3 if world.servers[index].is_up() => {
+            (world.servers[index].process, world.servers[index].back) = (Process::Frozen, until);
+        }
+        4 => world.cuts[index].ambassador = until,
+        5 => world.cuts[index].authority = until,
+        6 => {
+            let other = world.dice.index(count);
+            world.apart.push((index, other, until));
+        }
+        7 => {
+            // From everybody.
+            (world.cuts[index].ambassador, world.cuts[index].authority) = (until, until);
+            let all = (0..count).map(|other| (index, other, until));
+            world.apart.extend(all);
+        }
+        8 => world.servers[index].stalled_until = now + 3 * lasts,
+        9 => world.servers[index].speed = world.dice.of(1..world.writes + 2),
+        10 => authority.begin(world),
+        11 => {
+            let successor = world.dice.index(count);
+            if successor != authority.master {
+                authority.swap(world, successor);
+            }
+        }
+        12 => fail_sentinel(world, authority, until),
+        13 if allowed.moves && allowed.stays != Some(index) => {
+            world.kill(index, until, true);
+            world.relocate(index);
+        }
+        14 => world.cuts[index].shaky = now + 4 * lasts,
+        _ => {}
+    }
+}
+
+/// One sentinel at a time lies or is cut off.
+fn fail_sentinel(world: &mut World, authority: &mut Authority, until: Duration) {
+    let now = world.now;
+    let bad = |sentinel: &super::authority::Sentinel| {
+        now < sentinel.cut_from_peers || now < sentinel.cut_from_ambassador || sentinel.lie.is_some()
+    };
+    if authority.sentinels.is_empty() || authority.sentinels.iter().any(bad) {
+        return;
+    }
+    let place = world.servers[world.dice.index(world.servers.len())].place;
+    let chosen = world.dice.index(authority.sentinels.len());
+    let sentinel = &mut authority.sentinels[chosen];
+    match world.dice.of(0..3) {
+        0 => sentinel.cut_from_peers = until,
+        1 => sentinel.cut_from_ambassador = until,
+        _ => sentinel.lie = Some((place, 1000, until)),
+    }
+}
+
+/// All that was wrong ends.
+pub(super) fn heal(world: &mut World, authority: &mut Authority) {
+    world.say(|| "all faults end".to_owned());
+    world.apart.clear();
+    for cut in &mut world.cuts {
+        *cut = super::world::Cut::default();
+    }
+    for server in &mut world.servers {
+        (server.back, server.stalled_until, server.speed) = (world.now, world.now, u64::MAX);
+    }
+    for sentinel in &mut authority.sentinels {
+        (sentinel.cut_from_peers, sentinel.cut_from_ambassador) = (world.now, world.now);
+        sentinel.lie = None;
+    }
+    authority.slowness = 2000;
+}
