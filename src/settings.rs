@@ -66,6 +66,10 @@ pub struct Upstream {
     pub sentinels: Option<Sentinels>,
     /// Where a node is reached under another address than the one it is announced by.
     pub address_map: Vec<Mapped>,
+    /// The zone that this process runs in: nodes of it serve reads before others. `None`: all are alike.
+    pub zone: Option<String>,
+    /// In which zone nodes are that do not say it themselves.
+    pub zones: Vec<Zoned>,
     /// How often names are resolved anew.
     pub resolve_interval: Duration,
     /// ACL user of the ambassador's own connections; `None`: the default user.
@@ -124,6 +128,22 @@ pub struct Mapped {
 impl fmt::Display for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.announced, self.reached)
+    }
+}
+
+/// In which zone a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zoned {
+    /// The node, where it is reached.
+    pub node: NodeAddress,
+    /// Its zone. Never empty.
+    pub zone: String,
+}
+
+/// `HOST:PORT=ZONE`, as the configuration writes it.
+impl fmt::Display for Zoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.node, self.zone)
     }
 }
 

@@ -99,6 +99,8 @@ fn the_defaults_are_these() {
             discover: true,
             sentinels: None,
             address_map: Vec::new(),
+            zone: None,
+            zones: Vec::new(),
             resolve_interval: Duration::from_secs(5),
             username: None,
             password: None,

@@ -11,6 +11,7 @@ use super::overrides::{command_override, print_override};
 use super::problem::{Errors, Origin, Problem};
 use super::raw::key_name;
 use super::values::{Bound, Bytes, Secret, Setting, Workers};
+use super::zones::Zone;
 use super::{Resolved, Sources, Value};
 use crate::commands::{CommandOverride, Table};
 use crate::settings::{Limits, Log, NodeAddress, Password, ReadPolicy, Reads, Sentinels, Settings, Upstream};
@@ -124,6 +125,8 @@ impl Resolver<'_> {
             discover,
             sentinels,
             address_map: self.take("upstream.address_map"),
+            zone: self.take::<Zone>("upstream.zone").0,
+            zones: self.take("upstream.zones"),
             resolve_interval: self.within("upstream.resolve_interval", &(MILLISECOND * 50..=HOUR)),
             username: Some(self.take("upstream.username")).filter(|name: &String| !name.is_empty()),
             password: self.password("upstream"),

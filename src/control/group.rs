@@ -99,7 +99,7 @@ impl Group {
             _ => None,
         };
         match word {
-            Word::Reached(run_id) => member.run_id = run_id,
+            Word::Reached(server) => (member.run_id, member.zone) = (server.run_id, server.zone),
             Word::Identified(identity) => member.identity = Some(identity),
             Word::Failed(failure) => member.failure = Some(failure),
             Word::Heard(facts) => {
@@ -273,6 +273,7 @@ impl Group {
                     address: member.address,
                     role: member.role(),
                     weight: member.place.weight,
+                    zone: self.members.zone_of(member).map(str::to_owned),
                     tag: self.tag(member),
                     usable: verdict.is_ok(),
                     reason: verdict.err().unwrap_or_default(),
@@ -330,6 +331,7 @@ impl Group {
                 address: member.address,
                 role: member.role(),
                 weight: member.place.weight,
+                zone: self.members.zone_of(member).map(str::to_owned),
                 usable: verdict.is_ok(),
                 reason: verdict.err().unwrap_or_default(),
                 configured: member.is_configured(),

@@ -22,14 +22,23 @@ const BETWEEN_POKES: Duration = Duration::from_millis(20);
 /// What a probe says to the control plane.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// A connection is up and authenticated; the node's `run_id`, unless it does not tell it.
-    Reached(Option<String>),
+    /// A connection is up and authenticated.
+    Reached(Server),
     /// It answered.
     Heard(Facts),
     /// It says master, and was asked who it is.
     Identified(Arc<Identity>),
     /// It could not be asked.
     Failed(Failure),
+}
+
+/// What a node is asked once per connection. A user may not be permitted to ask.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// `run_id`: one for each start of a server; a new connection may be to a new one.
+    pub(super) run_id: Option<String>,
+    /// `availability_zone`, which Valkey tells from 8.1 on.
+    pub(super) zone: Option<String>,
 }
 
 /// What only a master is asked, once per connection.
@@ -106,8 +115,8 @@ impl Session<'_> {
         let login = Login::of(self.upstream.username.as_ref(), self.upstream.password.as_ref());
         let mut connection =
             Connection::open(self.target.address, login, self.upstream.connect_timeout).await?;
-        let run_id = self.run_id(&mut connection).await?;
-        if !self.say(Word::Reached(run_id)).await {
+        let server = self.server(&mut connection).await?;
+        if !self.say(Word::Reached(server)).await {
             return Ok(());
         }
         let mut was = Role::Unknown;
@@ -139,8 +148,7 @@ impl Session<'_> {
         self.heard.send(Heard::Node(*self.target, word)).await.is_ok()
     }
 
-    /// One for each start of a server; a new connection may be to a new one. A user may not be permitted to ask.
-    async fn run_id(&self, connection: &mut Connection) -> Result<Option<String>, Failure> {
+    async fn server(&self, connection: &mut Connection) -> Result<Server, Failure> {
         let replies = connection
             .ask(
                 &[&[b"INFO", b"server"]],
@@ -149,7 +157,11 @@ impl Session<'_> {
             )
             .await?;
         let server = text("INFO server", &replies[0]).unwrap_or_default();
-        Ok(info::field(&server, "run_id").map(str::to_owned))
+        let field = |name| info::field(&server, name).map(str::to_owned);
+        Ok(Server {
+            run_id: field("run_id"),
+            zone: field("availability_zone").filter(|zone| !zone.is_empty()),
+        })
     }
 
     async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {
