@@ -32,6 +32,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::attempts::Attempts;
 use crate::settings::Settings;
 use crate::topology::{NodeId, Topology};
 use crate::worker::{Hint, Mail, WorkerHandle};
@@ -70,7 +71,12 @@ impl Control {
 }
 
 /// Starts probing the configured nodes. The workers get a first snapshot at once.
-pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<WorkerHandle>) -> Control {
+pub fn start(
+    settings: Arc<Settings>,
+    hints: mpsc::Receiver<Hint>,
+    workers: Vec<WorkerHandle>,
+    attempts: Arc<Attempts>,
+) -> Control {
     let mut group = Group::new(&settings);
     let first = Arc::new(
         group
@@ -87,6 +93,7 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
         settings,
         group,
         workers,
+        attempts,
         topology,
         report,
         probes: HashMap::new(),
@@ -110,6 +117,7 @@ struct Plane {
     settings: Arc<Settings>,
     group: Group,
     workers: Vec<WorkerHandle>,
+    attempts: Arc<Attempts>,
     topology: watch::Sender<Arc<Topology>>,
     report: watch::Sender<Arc<Report>>,
     probes: HashMap<Target, Asked>,
@@ -235,8 +243,10 @@ impl Plane {
     /// One probe for each node of the group, one resolver for each name, one who asks each sentinel; none for others.
     fn keep_asking(&mut self) {
         let (settings, heard, tasks) = (&self.settings, &self.heard_sender, &mut self.tasks);
+        let attempts = &self.attempts;
         keep(&mut self.probes, self.group.targets(), |target, poke| {
-            tasks.spawn(probe::probe(target, Arc::clone(settings), heard.clone(), poke))
+            let (settings, attempts) = (Arc::clone(settings), Arc::clone(attempts));
+            tasks.spawn(probe::probe(target, settings, attempts, heard.clone(), poke))
         });
         keep(&mut self.names, self.group.hosts(), |host, poke| {
             let interval = settings.upstream.resolve_interval;

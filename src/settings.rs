@@ -78,6 +78,8 @@ pub struct Upstream {
     pub password: Option<Password>,
     /// Bound on a TCP connect with its handshake.
     pub connect_timeout: Duration,
+    /// Attempts to connect to a node that does not answer, per second, of all workers and probes together; 2 or more.
+    pub connects_per_second: u32,
     /// How long a start waits for a usable master before it gives up; zero: for ever.
     pub start_timeout: Duration,
     /// Bound on the reply to a command that is not a blocking one; zero: none.

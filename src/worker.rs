@@ -74,6 +74,7 @@ pub use mailbox::{Hint, Inbox, Mail, Peer, WorkerHandle};
 pub use question::{Answer, Call, Question};
 pub use script_store::ScriptStore;
 
+use crate::attempts::Attempts;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 
@@ -83,6 +84,7 @@ pub fn spawn(
     settings: Arc<Settings>,
     hints: tokio::sync::mpsc::Sender<Hint>,
     scripts: Arc<ScriptStore>,
+    attempts: Arc<Attempts>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
@@ -93,6 +95,6 @@ pub fn spawn(
     let worker_stats = Arc::clone(&stats);
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings, scripts).run())?;
+        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings, scripts, attempts).run())?;
     Ok((WorkerHandle::new(stats, sender, waker), thread))
 }

@@ -105,6 +105,7 @@ fn the_defaults_are_these() {
             username: None,
             password: None,
             connect_timeout: Duration::from_secs(1),
+            connects_per_second: 20,
             start_timeout: Duration::from_secs(30),
             reply_timeout: Duration::ZERO,
             probe_interval: Duration::from_millis(250),

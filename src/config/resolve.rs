@@ -131,6 +131,7 @@ impl Resolver<'_> {
             username: Some(self.take("upstream.username")).filter(|name: &String| !name.is_empty()),
             password: self.password("upstream"),
             connect_timeout: self.within("upstream.connect_timeout", &(MILLISECOND * 10..=HOUR)),
+            connects_per_second: self.number("upstream.connects_per_second", 2, 10_000) as u32,
             start_timeout: self.bound("upstream.start_timeout", MILLISECOND * 10),
             reply_timeout: self.bound("upstream.reply_timeout", MILLISECOND * 10),
             probe_interval: self.within("upstream.probe_interval", &(MILLISECOND * 10..=SECOND * 60)),

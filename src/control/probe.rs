@@ -13,6 +13,7 @@ use super::back_off::BackOff;
 use super::connection::{Connection, Failure, FailureKind, LARGE_REPLY, Login, SMALL_REPLY, decode};
 use super::info::{self, Facts};
 use super::{Heard, back_off, greeting};
+use crate::attempts::Attempts;
 use crate::settings::{Settings, Upstream};
 use crate::topology::{Greeting, NodeId, Role};
 
@@ -61,31 +62,38 @@ pub(super) struct Target {
 pub(super) async fn probe(
     target: Target,
     settings: Arc<Settings>,
+    attempts: Arc<Attempts>,
     heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
 ) {
     let mut back_off = BackOff::new();
     while !heard.is_closed() {
+        while !attempts.take(target.id, Instant::now().into_std()) {
+            sleep(attempts.pause()).await;
+        }
         let began = Instant::now();
         let mut session = Session {
             target: &target,
             upstream: &settings.upstream,
+            attempts: &attempts,
             heard: &heard,
             poke: &poke,
             answered: false,
         };
         let Err(failure) = session.run().await else { return };
         // Sentinel cuts the connections of the node that it makes a master: what that is now is asked at once.
-        let at_once = session.answered && failure.kind == FailureKind::Connect;
+        let lived = began.elapsed() >= back_off::FIRST;
+        let at_once = session.answered && lived && failure.kind == FailureKind::Connect;
         if session.answered {
             back_off.reset();
+        } else {
+            attempts.fail(target.id, Instant::now().into_std());
         }
         let failed = Heard::Node(target, Word::Failed(failure));
         if heard.send(failed).await.is_err() {
             return;
         }
         if at_once {
-            sleep_until(began + BETWEEN_POKES).await;
             continue;
         }
         tokio::select! {
@@ -104,6 +112,7 @@ async fn poked(poke: &Notify, not_before: Instant) {
 struct Session<'a> {
     target: &'a Target,
     upstream: &'a Upstream,
+    attempts: &'a Attempts,
     heard: &'a mpsc::Sender<Heard>,
     poke: &'a Notify,
     answered: bool,
@@ -124,7 +133,9 @@ impl Session<'_> {
             let began = Instant::now();
             let facts = self.facts(&mut connection).await?;
             let role = facts.role;
-            self.answered = true;
+            if !std::mem::replace(&mut self.answered, true) {
+                self.attempts.succeed(self.target.id);
+            }
             // Who it is comes first, so that a master is published with its greeting and commands.
             if role == Role::Master && was != Role::Master {
                 let identity = Arc::new(self.identity(&mut connection).await?);

@@ -177,6 +177,10 @@ impl Worker {
             Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, %cause, "link closed"),
             _ => debug!(node = name, %cause, inflight = link.inflight, "link lost"),
         }
+        let came_to_nothing = !matches!(cause, Cause::Refused(_) | Cause::Lost | Cause::Defect);
+        if came_to_nothing && !link.answers {
+            self.attempts.fail(node, self.now);
+        }
         match cause {
             Cause::Connect(_) | Cause::TimedOut | Cause::Unasked(_) => {
                 self.shut_out(node);
@@ -187,8 +191,8 @@ impl Worker {
             }
             Cause::Closed | Cause::Broken(_) | Cause::NotResp => {
                 // Another replica answers sooner than one that has just gone. The master has no stand-in: it
-                // may only have closed an idle connection, and is tried again at once.
-                if self.route.master != Some(node) {
+                // may only have closed an idle connection, and is tried again at once, if it ever answered on it.
+                if self.route.master != Some(node) || !link.answers {
                     self.shut_out(node);
                 }
                 self.hint(Hint::Lost(node));

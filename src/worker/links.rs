@@ -99,12 +99,17 @@ impl Worker {
             return None;
         }
         let address = self.topology.node(node)?.address?;
+        if !self.attempts.take(node, self.now) {
+            self.hurried = true;
+            return None;
+        }
         self.stats.node(node).connects.add(1);
         self.hurried = true;
         let stream = match TcpStream::connect(address) {
             Ok(stream) => stream,
             Err(error) => {
                 debug!(%error, %address, "cannot connect");
+                self.attempts.fail(node, self.now);
                 self.shut_out(node);
                 return None;
             }

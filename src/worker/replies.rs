@@ -96,6 +96,12 @@ impl Worker {
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };
+            if !link.answers {
+                self.node_answers(key);
+            }
+            let Some(link) = self.links.get_mut(key) else {
+                return Ok(bytes.len());
+            };
             let node = link.node;
             let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {

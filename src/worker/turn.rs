@@ -25,6 +25,7 @@ use super::script_store::{ScriptStore, Scripts};
 use super::sent::Parked;
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
 use super::waiting::Adrift;
+use crate::attempts::Attempts;
 use crate::resp::Bounds;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -76,6 +77,8 @@ pub(super) struct Worker {
     pub(super) load: [u32; MAX_NODES],
     /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
     pub(super) shut: [Option<(Instant, Duration)>; MAX_NODES],
+    /// Attempts to connect, of the whole process.
+    pub(super) attempts: Arc<Attempts>,
     /// Nodes that refused a profile (an ACL user that a replica does not know), until when.
     pub(super) refused: HashMap<(NodeId, ProfileId), Instant, FxBuildHasher>,
     /// Batches taken back from dead links that wait for a node.
@@ -134,6 +137,7 @@ impl Worker {
         stats: Arc<WorkerStats>,
         settings: Arc<Settings>,
         scripts: Arc<ScriptStore>,
+        attempts: Arc<Attempts>,
     ) -> Self {
         let now = Instant::now();
         let mut profiles = Profiles::default();
@@ -159,6 +163,7 @@ impl Worker {
             crowded: false,
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
+            attempts,
             refused: HashMap::default(),
             parked: VecDeque::new(),
             adrift: Vec::new(),

@@ -35,6 +35,7 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
         username: None,
         password: None,
         connect_timeout: SECOND,
+        connects_per_second: 20,
         start_timeout: SECOND,
         reply_timeout: SECOND,
         probe_interval: SECOND,
