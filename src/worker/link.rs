@@ -147,6 +147,8 @@ pub(super) struct Link {
     /// Reading rests since then, because the client at the head does not take its reply.
     pub(super) resting: Option<Instant>,
     pub(super) used: Instant,
+    /// When something came on it last.
+    pub(super) heard: Instant,
 }
 
 impl Link {
@@ -190,6 +192,7 @@ impl Link {
             again: false,
             resting: None,
             used: now,
+            heard: now,
         }
     }
 

@@ -184,6 +184,7 @@ impl Worker {
                 Moved::Bytes(bytes) => {
                     link.readable = carried + bytes == self.reply_buffer.len() || link.hup;
                     link.carry.clear();
+                    link.heard = self.now;
                     self.stats.node(link.node).bytes_received.add(bytes as u64);
                     let buffer = std::mem::take(&mut self.reply_buffer);
                     self.received(key, &buffer[..carried + bytes]);

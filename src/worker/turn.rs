@@ -18,6 +18,7 @@ use super::client::Client;
 use super::gather::Gather;
 use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
+use super::outliers::Outliers;
 use super::profile::{Login, Profile, ProfileId, Profiles};
 use super::question::{Ask, Roll};
 use super::route::Route;
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     pub(super) load: [u32; MAX_NODES],
     /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
     pub(super) shut: [Option<(Instant, Duration)>; MAX_NODES],
+    /// Nodes that fail at reads.
+    pub(super) outliers: Outliers,
     /// Attempts to connect, of the whole process.
     pub(super) attempts: Arc<Attempts>,
     /// Nodes that refused a profile (an ACL user that a replica does not know), until when.
@@ -163,6 +166,7 @@ impl Worker {
             crowded: false,
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
+            outliers: Outliers::new(),
             attempts,
             refused: HashMap::default(),
             parked: VecDeque::new(),
@@ -372,11 +376,17 @@ impl Worker {
     /// Takes over a new picture of the group.
     fn adopt(&mut self, topology: Arc<Topology>) {
         let former = self.route.master;
-        self.topology = topology;
+        let before = std::mem::replace(&mut self.topology, topology);
         self.choose_route();
+        for node in self.topology.nodes.iter().filter(|node| node.usable) {
+            if before.node(node.id).is_none_or(|before| !before.usable) {
+                self.outliers.let_in(node.id, self.now);
+            }
+        }
         if let Some(master) = self.route.master.filter(|master| former != Some(*master)) {
             // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
             self.shut[master.index()] = None;
+            self.outliers.forget();
         }
         self.suspect_former_master();
         self.retire_moved_links();

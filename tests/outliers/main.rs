@@ -4,4 +4,5 @@
 mod support;
 
 mod attempts;
+mod ejection;
 mod relay;

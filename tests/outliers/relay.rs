@@ -1,6 +1,5 @@
 //! A relay before a real server that is bad at reads: late, silent, in error, or closing. The control plane's probes
 //! are always carried, unless it closes.
-#![allow(dead_code, reason = "the modes are for stories to come")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,8 +17,10 @@ pub(crate) enum Mode {
     /// Nothing.
     Pass,
     /// Replies come that much later.
+    #[allow(dead_code, reason = "for slow replicas")]
     Delay(Duration),
     /// Replies come up to that much later, in their order.
+    #[allow(dead_code, reason = "for slow replicas")]
     Random(Duration),
     /// Requests disappear.
     Swallow,
