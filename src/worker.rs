@@ -34,6 +34,7 @@ mod mailbox;
 mod mend;
 mod outliers;
 mod owed;
+mod pace;
 mod pause;
 mod profile;
 mod proof;

@@ -1,5 +1,7 @@
 //! A node for a read, and which nodes are none: shut, out for failing at reads, or silent on a link.
 
+use std::time::Duration;
+
 use rand::RngExt;
 use tracing::info;
 
@@ -8,6 +10,7 @@ use super::link::Link;
 use super::mailbox::Hint;
 use super::outliers::{Outliers, Strike};
 use super::profile::ProfileId;
+use super::route::Load;
 use super::turn::Worker;
 use crate::topology::NodeId;
 
@@ -31,11 +34,15 @@ impl Worker {
         profile: ProfileId,
         may: impl Fn(&Outliers, NodeId) -> bool,
     ) -> Option<NodeId> {
-        let (load, random, outliers) = (&self.load, &mut self.random, &self.outliers);
+        let (load, pace, random) = (&self.load, &self.pace, &mut self.random);
+        let outliers = &self.outliers;
         let (shut, refused, now) = (&self.shut, &self.refused, self.now);
         let master = self.route.master;
         self.route.reader(
-            |node| load[node.index()],
+            |node| Load {
+                inflight: load[node.index()],
+                us: pace.of(node, now),
+            },
             |node| {
                 shut[node.index()].is_some_and(|(until, _)| now < until)
                     || !may(outliers, node)
@@ -46,6 +53,21 @@ impl Worker {
             },
             |bound| random.random_range(0..bound),
         )
+    }
+
+    /// A node answered a batch of reads, with these bytes at the end.
+    pub(super) fn read_went_through(&mut self, node: NodeId, took: Duration, bytes: &[u8]) {
+        self.pace.note(node, took, self.now);
+        if self.outliers.any() && !is_unfit(bytes) {
+            self.outliers.succeed(node, self.now);
+        }
+    }
+
+    /// A node answered a read with this error.
+    pub(super) fn read_was_refused(&mut self, node: NodeId, error: &[u8]) {
+        if is_unfit(error) {
+            self.strike(node, Strike::One);
+        }
     }
 
     /// A node failed at reads, or at being there for them.
@@ -83,6 +105,6 @@ impl Worker {
 }
 
 /// Whether an error says of a node that it serves no reads.
-pub(super) fn is_unfit(error: &[u8]) -> bool {
+fn is_unfit(error: &[u8]) -> bool {
     error.starts_with(b"-LOADING") || error.starts_with(b"-MASTERDOWN")
 }

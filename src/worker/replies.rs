@@ -6,9 +6,7 @@ use super::edit::Edit;
 use super::learn::is_of_script;
 use super::link::{Cause, Link, Use};
 use super::mailbox::Hint;
-use super::outliers::Strike;
 use super::owed::BatchId;
-use super::readers::is_unfit;
 use super::script_store::Sha;
 use super::sent::{Kind, Promise, Sent};
 use super::slots::{ClientKey, LinkKey};
@@ -192,10 +190,10 @@ impl Worker {
             Edit::Pause(time) if bytes.starts_with(b"+OK") => self.paused_by_master(*time),
             _ => {}
         }
-        if self.outliers.any() && matches!(sent.kind, Kind::Reads { .. }) && !is_unfit(bytes) {
-            self.outliers.succeed(node, self.now);
-        }
         let took = self.now.saturating_duration_since(sent.at);
+        if matches!(sent.kind, Kind::Reads { .. }) {
+            self.read_went_through(node, took, bytes);
+        }
         self.stats
             .node(node)
             .latency
@@ -335,8 +333,8 @@ impl Worker {
         if state {
             self.hint(Hint::Refused(node));
         }
-        if matches!(kind, Kind::Reads { .. }) && is_unfit(error) {
-            self.strike(node, Strike::One);
+        if matches!(kind, Kind::Reads { .. }) {
+            self.read_was_refused(node, error);
         }
         if let Some(sha) = self.missing_script(key, error) {
             return Some(Again::WithScript(sha));

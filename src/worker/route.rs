@@ -1,7 +1,17 @@
 //! Which node serves a read: the policy, the zone, and a choice between two. Pure: load and chance are arguments.
 
+use super::pace::is_slow;
 use crate::settings::ReadPolicy;
 use crate::topology::{Node, NodeId, Role, Topology};
+
+/// How busy a node is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    /// Replies to come from it.
+    pub(super) inflight: u32,
+    /// What it takes to answer reads, in microseconds.
+    pub(super) us: u64,
+}
 
 /// What the request path needs of a topology, prepared once per snapshot.
 #[derive(Debug, Default)]
@@ -46,7 +56,7 @@ impl Route {
     /// this worker cannot use it now.
     pub(super) fn reader(
         &self,
-        load: impl Fn(NodeId) -> u32,
+        load: impl Fn(NodeId) -> Load,
         shut: impl Fn(NodeId) -> bool,
         mut below: impl FnMut(usize) -> usize,
     ) -> Option<NodeId> {
@@ -65,7 +75,7 @@ impl Route {
 /// Of two drawn at random the one with less in flight for its weight; of those that are not shut, if any.
 fn one_of(
     readers: &[(NodeId, u32)],
-    load: impl Fn(NodeId) -> u32,
+    load: impl Fn(NodeId) -> Load,
     shut: impl Fn(NodeId) -> bool,
     mut below: impl FnMut(usize) -> usize,
 ) -> Option<NodeId> {
@@ -104,11 +114,20 @@ fn drawn(readers: &[(NodeId, u32)], without: Option<usize>, mut point: usize) ->
     last
 }
 
-/// The less loaded of two for their weights; the first one where there is no difference.
-fn lighter(one: (NodeId, u32), other: (NodeId, u32), load: impl Fn(NodeId) -> u32) -> NodeId {
+/// The less loaded of two for their weights, where one is slow by the time that it takes as well; the first one where
+/// there is no difference.
+fn lighter(one: (NodeId, u32), other: (NodeId, u32), load: impl Fn(NodeId) -> Load) -> NodeId {
+    let (first, second) = (load(one.0), load(other.0));
+    let slow = is_slow(first.us, second.us) || is_slow(second.us, first.us);
     // load / weight, compared without a division.
-    let cost = |node: NodeId, weight: u32| u64::from(load(node)) * u64::from(weight);
-    if cost(other.0, one.1) < cost(one.0, other.1) {
+    let cost = |load: Load, weight: u32| {
+        if slow {
+            (u64::from(load.inflight) + 1) * (load.us + 1) * u64::from(weight)
+        } else {
+            u64::from(load.inflight) * u64::from(weight)
+        }
+    };
+    if cost(second, one.1) < cost(first, other.1) {
         other.0
     } else {
         one.0
@@ -157,7 +176,7 @@ mod tests {
         let mut shares = vec![0; weights.len() + 1];
         for _ in 0..10_000 {
             let chosen = route.reader(
-                |_| 0,
+                |_| Load::default(),
                 |node| shut.contains(&node.0),
                 |bound| random.random_range(0..bound),
             );
@@ -202,7 +221,10 @@ mod tests {
     #[test]
     fn the_less_loaded_for_its_weight_is_chosen() {
         let route = Route::new(&topology(&[100, 300, 100]), ReadPolicy::ReplicasFirst, None);
-        let load = |node: NodeId| [0, 5, 2][node.index()];
+        let load = |node: NodeId| Load {
+            inflight: [0, 5, 2][node.index()],
+            us: [0, 200, 900][node.index()],
+        };
         // 5 in flight at weight 300 are less than 2 at weight 100.
         assert_eq!(route.reader(load, |_| false, |_| 0), Some(NodeId(1)));
     }
@@ -228,6 +250,23 @@ mod tests {
                 .zip(expected)
                 .all(|(share, expected)| about(*share, expected));
             assert!(right, "{zone} {policy:?} {shut:?}: {shares:?} for {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_one_is_chosen_only_where_the_other_has_much_to_do() {
+        let route = Route::new(&topology(&[100, 100, 100]), ReadPolicy::ReplicasFirst, None);
+        for (busy, chosen) in [(0, 2), (20, 2), (200, 1)] {
+            let load = |node: NodeId| Load {
+                inflight: [0, 0, busy][node.index()],
+                us: [0, 20_000, 200][node.index()],
+            };
+            for first in [0, 150] {
+                assert_eq!(
+                    route.reader(load, |_| false, |bound| first.min(bound - 1)),
+                    Some(NodeId(chosen))
+                );
+            }
         }
     }
 }

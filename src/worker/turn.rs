@@ -19,6 +19,7 @@ use super::gather::Gather;
 use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
 use super::outliers::Outliers;
+use super::pace::Pace;
 use super::profile::{Login, Profile, ProfileId, Profiles};
 use super::question::{Ask, Roll};
 use super::route::Route;
@@ -78,6 +79,8 @@ pub(super) struct Worker {
     pub(super) load: [u32; MAX_NODES],
     /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
     pub(super) shut: [Option<(Instant, Duration)>; MAX_NODES],
+    /// How long nodes take to answer reads.
+    pub(super) pace: Pace,
     /// Nodes that fail at reads.
     pub(super) outliers: Outliers,
     /// Attempts to connect, of the whole process.
@@ -166,6 +169,7 @@ impl Worker {
             crowded: false,
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
+            pace: Pace::new(now),
             outliers: Outliers::new(),
             attempts,
             refused: HashMap::default(),

@@ -39,7 +39,7 @@ impl Scene {
     }
 }
 
-fn over(nodes: &[String], config: &str) -> Ambassador {
+pub(crate) fn over(nodes: &[String], config: &str) -> Ambassador {
     let mut args = vec!["--workers", "1", "--master", &nodes[0]];
     for replica in &nodes[1..] {
         args.extend(["--replica", replica]);

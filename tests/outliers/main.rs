@@ -6,3 +6,4 @@ mod support;
 mod attempts;
 mod ejection;
 mod relay;
+mod slow;

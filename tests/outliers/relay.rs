@@ -17,7 +17,6 @@ pub(crate) enum Mode {
     /// Nothing.
     Pass,
     /// Replies come that much later.
-    #[allow(dead_code, reason = "for slow replicas")]
     Delay(Duration),
     /// Replies come up to that much later, in their order.
     #[allow(dead_code, reason = "for slow replicas")]
