@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::admin;
+use crate::attempts::Attempts;
 use crate::control::{self, Control, FailureKind, Report};
 use crate::settings::{Listen, Settings};
 use crate::stats::WorkerStats;
@@ -114,6 +115,10 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     };
     let (hint_sender, hints) = tokio::sync::mpsc::channel(HINTS);
     let scripts = Arc::new(ScriptStore::new(settings.limits.scripts));
+    let attempts = Arc::new(Attempts::new(
+        settings.upstream.connects_per_second,
+        std::time::Instant::now(),
+    ));
     let mut workers = Vec::with_capacity(settings.workers);
     let mut threads = Vec::with_capacity(settings.workers);
     for index in 0..settings.workers {
@@ -122,6 +127,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
             Arc::clone(&settings),
             hint_sender.clone(),
             Arc::clone(&scripts),
+            Arc::clone(&attempts),
         )
         .map_err(|error| format!("cannot start worker {index}: {error}"))?;
         workers.push(handle);
@@ -132,7 +138,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         let peers = peers.clone();
         worker.send(Mail::Peers { place, peers });
     }
-    let control = control::start(Arc::clone(&settings), hints, workers.clone());
+    let control = control::start(Arc::clone(&settings), hints, workers.clone(), attempts);
     let refused = Arc::new(WorkerStats::default());
     let mut running = Running {
         listening: bound.iter().map(|bound| bound.place.clone()).collect(),

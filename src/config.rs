@@ -10,6 +10,7 @@ mod problem;
 mod raw;
 mod resolve;
 mod values;
+mod zones;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ pub struct Arguments {
     pub sentinels: Vec<String>,
     /// `--sentinel-master`.
     pub sentinel_master: Option<String>,
+    /// `--zone`.
+    pub zone: Option<String>,
     /// `--admin`.
     pub admin: Option<String>,
     /// `--workers`.

@@ -36,6 +36,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::attempts::Attempts;
 use crate::settings::Settings;
 use crate::topology::{NodeId, Topology};
 use crate::worker::{Hint, Mail, WorkerHandle};
@@ -75,7 +76,12 @@ impl Control {
 }
 
 /// Starts probing the configured nodes. The workers get a first snapshot at once.
-pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<WorkerHandle>) -> Control {
+pub fn start(
+    settings: Arc<Settings>,
+    hints: mpsc::Receiver<Hint>,
+    workers: Vec<WorkerHandle>,
+    attempts: Arc<Attempts>,
+) -> Control {
     let mut group = Group::new(&settings);
     let first = Arc::new(
         group
@@ -96,6 +102,7 @@ pub fn start(settings: Arc<Settings>, hints: mpsc::Receiver<Hint>, workers: Vec<
         acknowledged: Acknowledgements::new(stats, began),
         began,
         workers,
+        attempts,
         topology,
         report,
         probes: HashMap::new(),
@@ -122,6 +129,7 @@ struct Plane {
     /// What times count from.
     began: Instant,
     workers: Vec<WorkerHandle>,
+    attempts: Arc<Attempts>,
     topology: watch::Sender<Arc<Topology>>,
     report: watch::Sender<Arc<Report>>,
     probes: HashMap<Target, Asked>,
@@ -251,11 +259,18 @@ impl Plane {
     /// One probe for each node of the group, one resolver for each name, one who asks each sentinel; none for others.
     fn keep_asking(&mut self) {
         let (settings, heard, tasks) = (&self.settings, &self.heard_sender, &mut self.tasks);
-        let acknowledged = &self.acknowledged;
+        let (acknowledged, attempts) = (&self.acknowledged, &self.attempts);
         keep(&mut self.probes, self.group.targets(), |target, poke| {
             let acknowledged = acknowledged.clone();
-            let settings = Arc::clone(settings);
-            tasks.spawn(probe::probe(target, settings, heard.clone(), poke, acknowledged))
+            let (settings, attempts) = (Arc::clone(settings), Arc::clone(attempts));
+            tasks.spawn(probe::probe(
+                target,
+                settings,
+                attempts,
+                heard.clone(),
+                poke,
+                acknowledged,
+            ))
         });
         keep(&mut self.names, self.group.hosts(), |host, poke| {
             let interval = settings.upstream.resolve_interval;

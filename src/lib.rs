@@ -9,6 +9,7 @@ pub mod admin;
 pub mod control;
 pub mod worker;
 pub mod config;
+pub mod attempts;
 pub mod stats;
 pub mod topology;
 pub mod settings;

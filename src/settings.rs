@@ -68,6 +68,10 @@ pub struct Upstream {
     pub sentinels: Option<Sentinels>,
     /// Where a node is reached under another address than the one it is announced by.
     pub address_map: Vec<Mapped>,
+    /// The zone that this process runs in: nodes of it serve reads before others. `None`: all are alike.
+    pub zone: Option<String>,
+    /// In which zone nodes are that do not say it themselves.
+    pub zones: Vec<Zoned>,
     /// How often names are resolved anew.
     pub resolve_interval: Duration,
     /// ACL user of the ambassador's own connections; `None`: the default user.
@@ -76,6 +80,8 @@ pub struct Upstream {
     pub password: Option<Password>,
     /// Bound on a TCP connect with its handshake.
     pub connect_timeout: Duration,
+    /// Attempts to connect to a node that does not answer, per second, of all workers and probes together; 2 or more.
+    pub connects_per_second: u32,
     /// How long a start waits for a usable master before it gives up; zero: for ever.
     pub start_timeout: Duration,
     /// Bound on the reply to a command that is not a blocking one; zero: none.
@@ -128,6 +134,22 @@ pub struct Mapped {
 impl fmt::Display for Mapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.announced, self.reached)
+    }
+}
+
+/// In which zone a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zoned {
+    /// The node, where it is reached.
+    pub node: NodeAddress,
+    /// Its zone. Never empty.
+    pub zone: String,
+}
+
+/// `HOST:PORT=ZONE`, as the configuration writes it.
+impl fmt::Display for Zoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.node, self.zone)
     }
 }
 

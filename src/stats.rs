@@ -85,6 +85,8 @@ pub struct NodeStats {
     pub connects: Tally,
     /// Connections that failed or broke.
     pub failures: Tally,
+    /// Times that the node was left out of the choice for reads, as it failed at them.
+    pub ejections: Tally,
     /// Bytes sent to the node.
     pub bytes_sent: Tally,
     /// Bytes received from the node.

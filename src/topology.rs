@@ -45,6 +45,8 @@ pub struct Node {
     pub role: Role,
     /// Share of reads relative to the others.
     pub weight: u32,
+    /// The zone that it is in, as far as anybody says.
+    pub zone: Option<String>,
     /// What the cursors of its iterations carry to name it; `None` while its run is not known, and when another
     /// node of the group goes by the same tag.
     pub tag: Option<u16>,

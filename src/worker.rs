@@ -35,12 +35,15 @@ mod look_up;
 mod mailbox;
 mod mend;
 mod noted;
+mod outliers;
 mod owed;
+mod pace;
 mod pause;
 mod profile;
 mod proof;
 mod question;
 mod read_form;
+mod readers;
 mod redirect;
 mod refused;
 mod reissue;
@@ -83,6 +86,7 @@ pub use mailbox::{Hint, Inbox, Mail, Peer, WorkerHandle};
 pub use question::{Answer, Call, Question};
 pub use script_store::ScriptStore;
 
+use crate::attempts::Attempts;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 
@@ -92,6 +96,7 @@ pub fn spawn(
     settings: Arc<Settings>,
     hints: tokio::sync::mpsc::Sender<Hint>,
     scripts: Arc<ScriptStore>,
+    attempts: Arc<Attempts>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
@@ -102,6 +107,6 @@ pub fn spawn(
     let worker_stats = Arc::clone(&stats);
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings, scripts).run())?;
+        .spawn(move || turn::Worker::new(poll, inbox, worker_stats, settings, scripts, attempts).run())?;
     Ok((WorkerHandle::new(stats, sender, waker), thread))
 }

@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis_ambassador::attempts::Attempts;
 use redis_ambassador::commands::Class;
 use redis_ambassador::config::{self, Sources};
 use redis_ambassador::control;
@@ -228,7 +229,8 @@ impl Bare {
     async fn over(group: &Group) -> Bare {
         let settings = Arc::new(settings(group));
         let (hints, receiver) = mpsc::channel(16);
-        let control = control::start(settings, receiver, Vec::new());
+        let attempts = Arc::new(Attempts::new(20, std::time::Instant::now()));
+        let control = control::start(settings, receiver, Vec::new(), attempts);
         let mut bare = Bare {
             hints,
             topology: control.topology(),

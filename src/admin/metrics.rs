@@ -249,6 +249,11 @@ impl Everything {
             |node| node.failures.read(),
         )?;
         counter(
+            "node_ejections",
+            "Times that a worker left the node out of reads for a while, as it failed at them",
+            |node| node.ejections.read(),
+        )?;
+        counter(
             "node_error_replies",
             "Error replies received from the node",
             |node| node.error_replies.read(),

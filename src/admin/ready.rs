@@ -43,6 +43,7 @@ mod tests {
             address: None,
             role,
             weight: 100,
+            zone: None,
             tag: None,
             usable,
             reason: if usable {

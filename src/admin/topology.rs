@@ -57,6 +57,7 @@ fn node(node: &NodeReport) -> Value {
         "usable": node.usable,
         "reason": (!node.usable).then_some(&node.reason),
         "weight": node.weight,
+        "zone": node.zone,
         "configured": node.configured,
         "replid": node.replid,
         "offset": node.offset,

@@ -69,6 +69,11 @@ pub(super) struct SourceArguments {
     #[arg(long, value_name = "NAME")]
     sentinel_master: Option<String>,
 
+    /// The zone that this process runs in: its replicas serve reads before those of other zones [default: none]
+    /// [env: REDIS_AMBASSADOR_UPSTREAM_ZONE]
+    #[arg(long, value_name = "NAME")]
+    zone: Option<String>,
+
     /// Where applications connect, IP:PORT or a Unix socket's /path; repeatable [default: 127.0.0.1:6379 and
     /// [::1]:6379] [env: REDIS_AMBASSADOR_LISTEN]
     #[arg(long, value_name = "ADDR")]
@@ -102,6 +107,7 @@ impl SourceArguments {
             replicas: list(self.replicas, before.replicas),
             sentinels: list(self.sentinels, before.sentinels),
             sentinel_master: self.sentinel_master.or(before.sentinel_master),
+            zone: self.zone.or(before.zone),
             listen: list(self.listen, before.listen),
             admin: self.admin.or(before.admin),
             workers: self.workers.or(before.workers),
@@ -117,6 +123,7 @@ impl SourceArguments {
             replicas,
             sentinels,
             sentinel_master,
+            zone,
             listen,
             admin,
             workers,
@@ -127,9 +134,17 @@ impl SourceArguments {
             && replicas.is_empty()
             && sentinels.is_empty()
             && listen.is_empty()
-            && [master, sentinel_master, admin, workers, log_format, log_filter]
-                .into_iter()
-                .all(Option::is_none)
+            && [
+                master,
+                sentinel_master,
+                zone,
+                admin,
+                workers,
+                log_format,
+                log_filter,
+            ]
+            .into_iter()
+            .all(Option::is_none)
     }
 
     pub(super) fn into_sources(self) -> Sources {
@@ -139,6 +154,7 @@ impl SourceArguments {
             replicas: self.replicas,
             sentinels: self.sentinels,
             sentinel_master: self.sentinel_master,
+            zone: self.zone,
             admin: self.admin,
             workers: self.workers,
             log_format: self.log_format,

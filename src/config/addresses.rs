@@ -194,7 +194,7 @@ impl Setting for Vec<Mapped> {
     }
 }
 
-fn list(all: &[impl std::fmt::Display]) -> String {
+pub(super) fn list(all: &[impl std::fmt::Display]) -> String {
     let all: Vec<String> = all.iter().map(|one| quoted(&one.to_string())).collect();
     format!("[{}]", all.join(", "))
 }
@@ -283,7 +283,7 @@ fn weighted_node(raw: &Raw) -> Result<NodeAddress, String> {
     }
 }
 
-fn node(text: &str) -> Result<NodeAddress, String> {
+pub(super) fn node(text: &str) -> Result<NodeAddress, String> {
     node_with_port(text, REDIS_PORT)
 }
 

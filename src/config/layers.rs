@@ -294,6 +294,7 @@ impl Layers {
                 "--sentinel-master",
                 one(&arguments.sentinel_master),
             ),
+            ("upstream.zone", "--zone", one(&arguments.zone)),
             ("admin.listen", "--admin", one(&arguments.admin)),
             ("workers", "--workers", one(&arguments.workers)),
             ("log.format", "--log-format", one(&arguments.log_format)),

@@ -11,6 +11,7 @@ use super::overrides::{command_override, print_override};
 use super::problem::{Errors, Origin, Problem};
 use super::raw::key_name;
 use super::values::{Bound, Bytes, Secret, Setting, Workers};
+use super::zones::Zone;
 use super::{Resolved, Sources, Value};
 use crate::commands::{CommandOverride, Table};
 use crate::settings::{
@@ -129,10 +130,13 @@ impl Resolver<'_> {
             discover,
             sentinels,
             address_map: self.take("upstream.address_map"),
+            zone: self.take::<Zone>("upstream.zone").0,
+            zones: self.take("upstream.zones"),
             resolve_interval: self.within("upstream.resolve_interval", &(MILLISECOND * 50..=HOUR)),
             username: Some(self.take("upstream.username")).filter(|name: &String| !name.is_empty()),
             password: self.password("upstream"),
             connect_timeout: self.within("upstream.connect_timeout", &(MILLISECOND * 10..=HOUR)),
+            connects_per_second: self.number("upstream.connects_per_second", 2, 10_000) as u32,
             start_timeout: self.bound("upstream.start_timeout", MILLISECOND * 10),
             reply_timeout: self.bound("upstream.reply_timeout", MILLISECOND * 10),
             probe_interval: self.within("upstream.probe_interval", &(MILLISECOND * 10..=SECOND * 60)),

@@ -108,7 +108,7 @@ impl Group {
             _ => None,
         };
         match word {
-            Word::Reached(run_id) => member.run_id = run_id,
+            Word::Reached(server) => (member.run_id, member.zone) = (server.run_id, server.zone),
             Word::Identified(identity) => member.identity = Some(identity),
             Word::Marked(_) => {}
             Word::Failed(failure) => {
@@ -313,6 +313,7 @@ impl Group {
                     address: member.address,
                     role: member.role(),
                     weight: member.place.weight,
+                    zone: self.members.zone_of(member).map(str::to_owned),
                     tag: self.tag(member),
                     usable: verdict.is_ok(),
                     reason: verdict.err().unwrap_or_default(),
@@ -370,6 +371,7 @@ impl Group {
                 address: member.address,
                 role: member.role(),
                 weight: member.place.weight,
+                zone: self.members.zone_of(member).map(str::to_owned),
                 usable: verdict.is_ok(),
                 reason: verdict.err().unwrap_or_default(),
                 configured: member.is_configured(),

@@ -12,7 +12,7 @@ use super::info::{Facts, MasterLink};
 use super::probe::{Identity, Target};
 use super::registry::Registry;
 use super::standing::Standing;
-use crate::settings::{Mapped, NodeAddress, Upstream};
+use crate::settings::{Mapped, NodeAddress, Upstream, Zoned};
 use crate::topology::{MAX_NODES, NodeId, Role};
 
 /// How long a node is remembered that nobody lists any more: a replica that reconnects keeps its place, and one
@@ -45,6 +45,8 @@ pub(super) struct Member {
     pub(super) address: Option<SocketAddr>,
     /// `run_id`: one for each start of the server.
     pub(super) run_id: Option<String>,
+    /// The zone that it says it is in.
+    pub(super) zone: Option<String>,
     pub(super) facts: Option<Facts>,
     pub(super) failure: Option<Failure>,
     pub(super) identity: Option<Arc<Identity>>,
@@ -82,6 +84,7 @@ impl Member {
         {
             self.address = Some(SocketAddr::new(first, self.place.port));
             (self.run_id, self.facts, self.identity, self.failure) = (None, None, None, None);
+            self.zone = None;
         }
     }
 }
@@ -96,6 +99,7 @@ pub(super) struct Members {
     /// The first of them is called the master.
     master_named: bool,
     address_map: Vec<Mapped>,
+    zones: Vec<Zoned>,
     full: bool,
 }
 
@@ -113,6 +117,7 @@ impl Members {
                 .collect(),
             master_named: upstream.master.is_some(),
             address_map: upstream.address_map.clone(),
+            zones: upstream.zones.clone(),
             full: false,
         };
         for (index, place) in members.named.clone().into_iter().enumerate() {
@@ -142,6 +147,7 @@ impl Members {
             listed: now,
             address,
             run_id: None,
+            zone: None,
             facts: None,
             failure: None,
             identity: None,
@@ -325,6 +331,15 @@ impl Members {
     /// The user called it the master.
     pub(super) fn is_called_master(&self, member: &Member) -> bool {
         self.master_named && matches!(member.because, Because::Named(0) | Because::Behind(0))
+    }
+
+    /// The zone that a node is in: what the user says, or else what it says itself.
+    pub(super) fn zone_of<'a>(&'a self, member: &'a Member) -> Option<&'a str> {
+        let told = self
+            .zones
+            .iter()
+            .find(|zoned| member.is_at(&zoned.node.host, zoned.node.port));
+        told.map(|zoned| zoned.zone.as_str()).or(member.zone.as_deref())
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Member> {

@@ -14,6 +14,7 @@ use super::back_off::BackOff;
 use super::connection::{Connection, Failure, FailureKind, LARGE_REPLY, Login, SMALL_REPLY, decode};
 use super::info::{self, Facts};
 use super::{Heard, back_off, greeting};
+use crate::attempts::Attempts;
 use crate::settings::{Settings, Upstream};
 use crate::topology::{Greeting, NodeId, Role};
 
@@ -23,8 +24,8 @@ const BETWEEN_POKES: Duration = Duration::from_millis(20);
 /// What a probe says to the control plane.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// A connection is up and authenticated; the node's `run_id`, unless it does not tell it.
-    Reached(Option<String>),
+    /// A connection is up and authenticated.
+    Reached(Server),
     /// It answered.
     Heard(Facts),
     /// The master was asked for its offset alone, between two probes.
@@ -33,6 +34,15 @@ pub(super) enum Word {
     Identified(Arc<Identity>),
     /// It could not be asked.
     Failed(Failure),
+}
+
+/// What a node is asked once per connection. A user may not be permitted to ask.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// `run_id`: one for each start of a server; a new connection may be to a new one.
+    pub(super) run_id: Option<String>,
+    /// `availability_zone`, which Valkey tells from 8.1 on.
+    pub(super) zone: Option<String>,
 }
 
 /// What only a master is asked, once per connection.
@@ -55,16 +65,21 @@ pub(super) struct Target {
 pub(super) async fn probe(
     target: Target,
     settings: Arc<Settings>,
+    attempts: Arc<Attempts>,
     heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
     acknowledged: Acknowledgements,
 ) {
     let mut back_off = BackOff::new();
     while !heard.is_closed() {
+        while !attempts.take(target.id, Instant::now().into_std()) {
+            sleep(attempts.pause()).await;
+        }
         let began = Instant::now();
         let mut session = Session {
             target: &target,
             upstream: &settings.upstream,
+            attempts: &attempts,
             heard: &heard,
             poke: &poke,
             acknowledged: &acknowledged,
@@ -72,16 +87,18 @@ pub(super) async fn probe(
         };
         let Err(failure) = session.run().await else { return };
         // Sentinel cuts the connections of the node that it makes a master: what that is now is asked at once.
-        let at_once = session.answered && failure.kind == FailureKind::Connect;
+        let lived = began.elapsed() >= back_off::FIRST;
+        let at_once = session.answered && lived && failure.kind == FailureKind::Connect;
         if session.answered {
             back_off.reset();
+        } else {
+            attempts.fail(target.id, Instant::now().into_std());
         }
         let failed = Heard::Node(target, Word::Failed(failure));
         if heard.send(failed).await.is_err() {
             return;
         }
         if at_once {
-            sleep_until(began + BETWEEN_POKES).await;
             continue;
         }
         tokio::select! {
@@ -100,6 +117,7 @@ async fn poked(poke: &Notify, not_before: Instant) {
 struct Session<'a> {
     target: &'a Target,
     upstream: &'a Upstream,
+    attempts: &'a Attempts,
     heard: &'a mpsc::Sender<Heard>,
     poke: &'a Notify,
     acknowledged: &'a Acknowledgements,
@@ -112,8 +130,8 @@ impl Session<'_> {
         let login = Login::of(self.upstream.username.as_ref(), self.upstream.password.as_ref());
         let mut connection =
             Connection::open(self.target.address, login, self.upstream.connect_timeout).await?;
-        let run_id = self.run_id(&mut connection).await?;
-        if !self.say(Word::Reached(run_id)).await {
+        let server = self.server(&mut connection).await?;
+        if !self.say(Word::Reached(server)).await {
             return Ok(());
         }
         let mut was = Role::Unknown;
@@ -121,7 +139,9 @@ impl Session<'_> {
             let began = Instant::now();
             let facts = self.facts(&mut connection).await?;
             let role = facts.role;
-            self.answered = true;
+            if !std::mem::replace(&mut self.answered, true) {
+                self.attempts.succeed(self.target.id);
+            }
             // Who it is comes first, so that a master is published with its greeting and commands.
             if role == Role::Master && was != Role::Master {
                 let identity = Arc::new(self.identity(&mut connection).await?);
@@ -188,8 +208,7 @@ impl Session<'_> {
         self.heard.send(Heard::Node(*self.target, word)).await.is_ok()
     }
 
-    /// One for each start of a server; a new connection may be to a new one. A user may not be permitted to ask.
-    async fn run_id(&self, connection: &mut Connection) -> Result<Option<String>, Failure> {
+    async fn server(&self, connection: &mut Connection) -> Result<Server, Failure> {
         let replies = connection
             .ask(
                 &[&[b"INFO", b"server"]],
@@ -198,7 +217,11 @@ impl Session<'_> {
             )
             .await?;
         let server = text("INFO server", &replies[0]).unwrap_or_default();
-        Ok(info::field(&server, "run_id").map(str::to_owned))
+        let field = |name| info::field(&server, name).map(str::to_owned);
+        Ok(Server {
+            run_id: field("run_id"),
+            zone: field("availability_zone").filter(|zone| !zone.is_empty()),
+        })
     }
 
     async fn facts(&self, connection: &mut Connection) -> Result<Facts, Failure> {

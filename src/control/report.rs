@@ -107,6 +107,8 @@ pub struct NodeReport {
     pub role: Role,
     /// Share of reads relative to the others.
     pub weight: u32,
+    /// The zone that it is in, as far as anybody says.
+    pub zone: Option<String>,
     /// It may get commands.
     pub usable: bool,
     /// Why not; empty when it may.

@@ -13,7 +13,6 @@ use super::writes::Writes;
 use crate::resp::write;
 use crate::stats::{Fault, Limit};
 use crate::topology::NodeId;
-use rand::RngExt;
 
 /// How often a command is asked again because its script was missing.
 const SCRIPT_RETRIES: u32 = 2;
@@ -163,24 +162,6 @@ impl Worker {
         } else {
             self.tagged_reader().or(Some(node))
         }
-    }
-
-    /// A node for a read.
-    pub(super) fn reader(&mut self, profile: super::profile::ProfileId) -> Option<NodeId> {
-        let (load, random) = (&self.load, &mut self.random);
-        let (shut, refused, now) = (&self.shut, &self.refused, self.now);
-        let master = self.route.master;
-        self.route.reader(
-            |node| load[node.index()],
-            |node| {
-                shut[node.index()].is_some_and(|(until, _)| now < until)
-                    // What the master says to a login is the answer.
-                    || (!refused.is_empty()
-                        && Some(node) != master
-                        && refused.get(&(node, profile)).is_some_and(|until| now < *until))
-            },
-            |bound| random.random_range(0..bound),
-        )
     }
 
     /// Counts a segment's commands for their node.

@@ -13,6 +13,7 @@ use super::client::{Lane, Mode};
 use super::edit::Edit;
 use super::link::{Cause, Link, Use};
 use super::mailbox::Hint;
+use super::outliers::Strike;
 use super::profile::ProfileId;
 use super::sent::{Kind, Parked, Sent};
 use super::slots::{ClientKey, LinkKey};
@@ -177,6 +178,14 @@ impl Worker {
             Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, %cause, "link closed"),
             _ => debug!(node = name, %cause, inflight = link.inflight, "link lost"),
         }
+        let came_to_nothing = !matches!(cause, Cause::Refused(_) | Cause::Lost | Cause::Defect);
+        if came_to_nothing && !link.answers {
+            self.attempts.fail(node, self.now);
+        }
+        if came_to_nothing && !link.is_lease() && (!link.answers || !link.pipeline.is_empty()) {
+            let stalled = matches!(cause, Cause::TimedOut) && link.was_up();
+            self.strike(node, if stalled { Strike::Out } else { Strike::One });
+        }
         match cause {
             Cause::Connect(_) | Cause::TimedOut | Cause::Unasked(_) => {
                 self.shut_out(node);
@@ -187,8 +196,8 @@ impl Worker {
             }
             Cause::Closed | Cause::Broken(_) | Cause::NotResp => {
                 // Another replica answers sooner than one that has just gone. The master has no stand-in: it
-                // may only have closed an idle connection, and is tried again at once.
-                if self.route.master != Some(node) {
+                // may only have closed an idle connection, and is tried again at once, if it ever answered on it.
+                if self.route.master != Some(node) || !link.answers {
                     self.shut_out(node);
                 }
                 self.hint(Hint::Lost(node));
@@ -375,7 +384,7 @@ impl Worker {
         same.or_else(|| self.shared_link(node, profile))
     }
 
-    fn is_another_usable(&self, node: NodeId) -> bool {
+    pub(super) fn is_another_usable(&self, node: NodeId) -> bool {
         let mut nodes = self.topology.nodes.iter();
         nodes.any(|other| other.usable && other.id != node)
     }
@@ -405,7 +414,7 @@ impl Worker {
 
 /// Whether a batch may leave a node that gives no sign of life: not for an error, as the node may only be slow. A script
 /// may be what keeps it busy, and would do the same to the next one.
-fn can_go_elsewhere(sent: &Sent) -> bool {
+pub(super) fn can_go_elsewhere(sent: &Sent) -> bool {
     let is_script = matches!(sent.edit, Edit::Script | Edit::Teaches { .. });
     matches!(sent.kind, Kind::Reads { retries: 1.. } | Kind::Own | Kind::Load) && !is_script
 }

@@ -25,6 +25,7 @@ impl Worker {
         let mut at = 0;
         while let Some(link) = self.links.get_mut(key) {
             if link.handshake_replies == 0 {
+                self.node_answers(key);
                 self.up(key);
                 return Ok(at + self.replies(key, &bytes[at..])?);
             }
@@ -58,7 +59,6 @@ impl Worker {
         };
         link.phase = Phase::Up;
         link.handshake = Vec::new();
-        self.shut[link.node.index()] = None;
         self.refused.remove(&(link.node, link.profile));
         if !link.is_lease() {
             self.stats.node(link.node).links.add(1);
@@ -72,6 +72,17 @@ impl Worker {
             self.announce_target(owner);
         }
         self.soil_link(key);
+    }
+
+    /// A Redis answered on this link. That something takes connections proves nothing.
+    pub(super) fn node_answers(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        link.answers = true;
+        let node = link.node;
+        self.shut[node.index()] = None;
+        self.attempts.succeed(node);
     }
 
     /// Tells a client what became of the link that it waits for.

@@ -107,6 +107,8 @@ pub(super) struct Link {
     pub(super) handshake_replies: u32,
     /// CLIENT ID of an own connection, asked for at the end of its handshake; `None` where it may not be asked.
     pub(super) upstream_id: Option<u64>,
+    /// A Redis answered on it: the node is there.
+    pub(super) answers: bool,
     /// Requests: answered ones up to `answered`, handed to the socket up to `sent`.
     log: Vec<u8>,
     sent: usize,
@@ -146,6 +148,8 @@ pub(super) struct Link {
     /// Reading rests since then, because the client at the head does not take its reply.
     pub(super) resting: Option<Instant>,
     pub(super) used: Instant,
+    /// When something came on it last.
+    pub(super) heard: Instant,
 }
 
 impl Link {
@@ -166,6 +170,7 @@ impl Link {
             handshake: Vec::new(),
             handshake_replies: 0,
             upstream_id: None,
+            answers: false,
             log: Vec::new(),
             sent: 0,
             answered: 0,
@@ -188,6 +193,7 @@ impl Link {
             again: false,
             resting: None,
             used: now,
+            heard: now,
         }
     }
 

@@ -99,12 +99,17 @@ impl Worker {
             return None;
         }
         let address = self.topology.node(node)?.address?;
+        if !self.attempts.take(node, self.now) {
+            self.hurried = true;
+            return None;
+        }
         self.stats.node(node).connects.add(1);
         self.hurried = true;
         let stream = match TcpStream::connect(address) {
             Ok(stream) => stream,
             Err(error) => {
                 debug!(%error, %address, "cannot connect");
+                self.attempts.fail(node, self.now);
                 self.shut_out(node);
                 return None;
             }
@@ -179,6 +184,7 @@ impl Worker {
                 Moved::Bytes(bytes) => {
                     link.readable = carried + bytes == self.reply_buffer.len() || link.hup;
                     link.carry.clear();
+                    link.heard = self.now;
                     self.stats.node(link.node).bytes_received.add(bytes as u64);
                     let buffer = std::mem::take(&mut self.reply_buffer);
                     self.received(key, &buffer[..carried + bytes]);

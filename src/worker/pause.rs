@@ -64,7 +64,7 @@ impl Worker {
             Some(_) => ReadPolicy::MasterOnly,
             None => self.settings.reads.policy,
         };
-        self.route = Route::new(&self.topology, policy);
+        self.route = Route::new(&self.topology, policy, self.settings.upstream.zone.as_deref());
     }
 
     /// Ends a pause whose time is over. True: there is one.

@@ -96,6 +96,12 @@ impl Worker {
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };
+            if !link.answers {
+                self.node_answers(key);
+            }
+            let Some(link) = self.links.get_mut(key) else {
+                return Ok(bytes.len());
+            };
             let node = link.node;
             let changed = link.is_edited().then(|| link.edited(&bytes[start..at], true));
             if let Some(sent) = link.answered() {
@@ -186,6 +192,9 @@ impl Worker {
         }
         self.acknowledge(node, sent, bytes);
         let took = self.now.saturating_duration_since(sent.at);
+        if matches!(sent.kind, Kind::Reads { .. }) {
+            self.read_went_through(node, took, bytes);
+        }
         self.stats
             .node(node)
             .latency
@@ -324,6 +333,9 @@ impl Worker {
         let state = is_state(error);
         if state {
             self.hint(Hint::Refused(node));
+        }
+        if matches!(kind, Kind::Reads { .. }) {
+            self.read_was_refused(node, error);
         }
         if let Some(sha) = self.missing_script(key, error) {
             return Some(Again::WithScript(sha));

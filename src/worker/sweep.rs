@@ -71,6 +71,10 @@ impl Worker {
                     self.failed.push((key, Cause::TimedOut));
                     return true;
                 }
+                if self.is_stalled(link) {
+                    self.failed.push((key, Cause::TimedOut));
+                    return true;
+                }
                 if link.usage == Use::Errand && self.now >= link.used + upstream.connect_timeout {
                     // It was not waited for any longer.
                     self.drop_link(key);

@@ -18,6 +18,8 @@ use super::client::Client;
 use super::gather::Gather;
 use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
+use super::outliers::Outliers;
+use super::pace::Pace;
 use super::profile::{Login, Profile, ProfileId, Profiles};
 use super::question::{Ask, Roll};
 use super::route::Route;
@@ -25,6 +27,7 @@ use super::script_store::{ScriptStore, Scripts};
 use super::sent::Parked;
 use super::slots::{ClientKey, ClientMark, LinkKey, LinkMark, Slots};
 use super::waiting::{Adrift, Held};
+use crate::attempts::Attempts;
 use crate::resp::Bounds;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -76,6 +79,12 @@ pub(super) struct Worker {
     pub(super) load: [u32; MAX_NODES],
     /// Nodes that could not be connected to, until when they are left alone, and for how long the last time.
     pub(super) shut: [Option<(Instant, Duration)>; MAX_NODES],
+    /// How long nodes take to answer reads.
+    pub(super) pace: Pace,
+    /// Nodes that fail at reads.
+    pub(super) outliers: Outliers,
+    /// Attempts to connect, of the whole process.
+    pub(super) attempts: Arc<Attempts>,
     /// Nodes that refused a profile (an ACL user that a replica does not know), until when.
     pub(super) refused: HashMap<(NodeId, ProfileId), Instant, FxBuildHasher>,
     /// Batches taken back from dead links that wait for a node.
@@ -138,6 +147,7 @@ impl Worker {
         stats: Arc<WorkerStats>,
         settings: Arc<Settings>,
         scripts: Arc<ScriptStore>,
+        attempts: Arc<Attempts>,
     ) -> Self {
         let now = Instant::now();
         let mut profiles = Profiles::default();
@@ -163,6 +173,9 @@ impl Worker {
             crowded: false,
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
+            pace: Pace::new(now),
+            outliers: Outliers::new(),
+            attempts,
             refused: HashMap::default(),
             parked: VecDeque::new(),
             held: Held::default(),
@@ -377,11 +390,17 @@ impl Worker {
     /// Takes over a new picture of the group.
     fn adopt(&mut self, topology: Arc<Topology>) {
         let former = self.route.master;
-        self.topology = topology;
+        let before = std::mem::replace(&mut self.topology, topology);
         self.choose_route();
+        for node in self.topology.nodes.iter().filter(|node| node.usable) {
+            if before.node(node.id).is_none_or(|before| !before.usable) {
+                self.outliers.let_in(node.id, self.now);
+            }
+        }
         if let Some(master) = self.route.master.filter(|master| former != Some(*master)) {
             // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
             self.shut[master.index()] = None;
+            self.outliers.forget();
         }
         self.acknowledge_former();
         self.suspect_former_master();

@@ -81,8 +81,8 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "conect_timeout = \"1s\"",
-        "a.toml:3: upstream.conect_timeout: unknown key; [upstream] has master, replicas, discover, address_map, resolve_interval, username, password, \
-             password_file, connect_timeout, start_timeout, reply_timeout, probe_interval, probe_timeout, mark_interval, max_link_down, max_lag, max_lag_time, \
+        "a.toml:3: upstream.conect_timeout: unknown key; [upstream] has master, replicas, discover, address_map, zone, zones, resolve_interval, username, password, \
+             password_file, connect_timeout, connects_per_second, start_timeout, reply_timeout, probe_interval, probe_timeout, mark_interval, max_link_down, max_lag, max_lag_time, \
              links_per_node, warm_leases, max_leases, idle_timeout",
     ),
     (

@@ -59,6 +59,7 @@ fn every_argument_reaches_its_key() {
         replicas: vec!["r1".to_owned(), "r2:7".to_owned()],
         sentinels: vec!["s1".to_owned(), "[::1]:7".to_owned()],
         sentinel_master: Some("main".to_owned()),
+        zone: Some("eu-1a".to_owned()),
         admin: Some("off".to_owned()),
         workers: Some("4".to_owned()),
         log_format: Some("json".to_owned()),
@@ -86,6 +87,7 @@ fn every_argument_reaches_its_key() {
     let sentinels = settings.upstream.sentinels.as_ref().unwrap();
     assert_eq!(sentinels.addresses, [node("s1", 26379, 100), node("::1", 7, 100)]);
     assert_eq!(sentinels.master, "main");
+    assert_eq!(settings.upstream.zone.as_deref(), Some("eu-1a"));
     assert_eq!((settings.admin, settings.workers), (None, 4));
     assert_eq!(
         (settings.log.format, settings.log.filter.as_str()),
@@ -96,6 +98,7 @@ fn every_argument_reaches_its_key() {
         ("upstream.replicas", "--replica"),
         ("sentinel.addresses", "--sentinel"),
         ("sentinel.master", "--sentinel-master"),
+        ("upstream.zone", "--zone"),
         ("admin.listen", "--admin"),
         ("workers", "--workers"),
         ("log.format", "--log-format"),

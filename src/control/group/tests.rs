@@ -2,9 +2,10 @@
 
 use super::super::connection::Failure;
 use super::super::info::{Attached, Facts, Line, MasterLink};
+use super::super::probe::Server;
 use super::*;
 use crate::control::FailureKind;
-use crate::settings::{Mapped, NodeAddress, Upstream};
+use crate::settings::{Mapped, NodeAddress, Upstream, Zoned};
 use crate::topology::Role;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,10 +29,13 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
         discover,
         sentinels: None,
         address_map: Vec::new(),
+        zone: None,
+        zones: Vec::new(),
         resolve_interval: SECOND,
         username: None,
         password: None,
         connect_timeout: SECOND,
+        connects_per_second: 20,
         start_timeout: SECOND,
         reply_timeout: SECOND,
         probe_interval: SECOND,
@@ -50,6 +54,13 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
 fn resolve(group: &mut Group, host: &str, addresses: &[&str], seconds: u32) {
     let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
     group.resolved(host, Ok(addresses), seconds * SECOND);
+}
+
+fn reached(run_id: &str, zone: Option<&str>) -> Word {
+    Word::Reached(Server {
+        run_id: Some(run_id.to_owned()),
+        zone: zone.map(str::to_owned),
+    })
 }
 
 fn line(replid: &str, offset: u64) -> Line {
@@ -308,7 +319,7 @@ fn a_name_that_moves_is_followed_and_what_was_known_of_the_old_place_is_forgotte
 fn a_server_under_two_addresses_gets_commands_under_one() {
     let mut group = group(&["b"], false);
     for node in [0, 1] {
-        hear(&mut group, node, Word::Reached(Some("same run".to_owned())));
+        hear(&mut group, node, reached("same run", None));
         hear(&mut group, node, master(line("X", 5), &[]));
     }
     assert_eq!(picture(&mut group), "a*:Master b:Master!");
@@ -418,4 +429,20 @@ fn a_master_that_was_replaced_only_because_it_was_out_of_reach_is_gone_back_to_w
     assert_eq!(picture(&mut group), "a:Master! b*:Master c:Replica");
     hear(&mut group, 1, replica(line("Y", 9), "a"));
     assert_eq!(picture(&mut group), "a*:Master b:Replica! c:Replica!");
+}
+
+#[test]
+fn a_node_s_zone_is_what_the_user_says_and_otherwise_what_it_says_itself() {
+    let mut upstream = upstream(&["b", "c"], false);
+    upstream.zones = vec![Zoned {
+        node: node("b"),
+        zone: "told".to_owned(),
+    }];
+    let mut group = Group::of(&upstream, Layers::new(Vec::new(), false));
+    for (id, zone) in [(0, None), (1, Some("own")), (2, Some("own"))] {
+        hear(&mut group, id, reached(&format!("run {id}"), zone));
+    }
+    let snapshot = group.snapshot(None).unwrap();
+    let zones: Vec<_> = snapshot.nodes.iter().map(|node| node.zone.as_deref()).collect();
+    assert_eq!(zones, [None, Some("told"), Some("own")]);
 }

@@ -8,7 +8,7 @@ use super::super::connection::Failure;
 use super::super::council::Told;
 use super::super::group::Group;
 use super::super::info::Facts;
-use super::super::probe::{Target, Word};
+use super::super::probe::{Server, Target, Word};
 use super::super::table::Layers;
 use super::authority::Authority;
 use super::blind::{Blind, blinded};
@@ -159,8 +159,11 @@ impl Ambassador {
         }
         if session.up.is_none() {
             session.up = Some((index, server.run, server.cuts));
-            let run_id = format!("{:04x}-run", server.run);
-            self.group.hear(key.0, Word::Reached(Some(run_id)), now);
+            let server = Server {
+                run_id: Some(format!("{:04x}-run", server.run)),
+                zone: None,
+            };
+            self.group.hear(key.0, Word::Reached(server), now);
         }
         let takes = match world.dice.of(0..10) {
             0..6 => Duration::ZERO,

@@ -172,6 +172,8 @@ impl Server {
             loading: self.is_loading(now),
             took,
             skew_us: None,
+            acknowledged: 0,
+            asked: None,
         }
     }
 }
