@@ -212,6 +212,34 @@ fn a_failover_by_command_lost_nothing() {
     }
 }
 
+/// It begins a new history for its first replica, with the data that it has.
+#[test]
+fn a_first_replica_is_no_failover() {
+    for flavor in Flavor::ALL {
+        let master = Server::start(flavor, &[]);
+        let ambassador = Ambassador::start(&["--master", &master.address()]);
+        let replid = || master.info("replication")["master_replid"].clone();
+        let before = replid();
+        let writers = Writers::start(&ambassador);
+        writers.more(300);
+        let replica = Server::replica_of(&master);
+        wait_until(|| {
+            ambassador
+                .admin_get("/topology")
+                .1
+                .matches("\"usable\": true")
+                .count()
+                == 2
+        });
+        writers.more(300);
+        assert_ne!(replid(), before, "{flavor}");
+        assert_eq!(Losses::told_by(&ambassador), Losses::default(), "{flavor}");
+        let (missing, _) = writers.finish().missing(&master);
+        assert_eq!(missing, 0, "{flavor}");
+        drop(replica);
+    }
+}
+
 #[test]
 fn a_master_that_comes_back_empty_may_have_lost_everything() {
     for flavor in Flavor::ALL {
