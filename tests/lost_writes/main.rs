@@ -129,6 +129,35 @@ fn a_killed_master_lost_as_much_as_is_told() {
     }
 }
 
+/// Nobody tells the former master, and it goes on answering: own connections among others, which are taken off it.
+#[test]
+fn a_master_that_lives_on_lost_as_much_as_is_told() {
+    for flavor in Flavor::ALL {
+        let group = Held::start(flavor);
+        let ambassador = group.ambassador(&["--workers", "2"]);
+        let writers = Writers::start(&ambassador);
+        writers.more(500);
+        group.wait_probed(&ambassador);
+        group.hold_up();
+        writers.more(1_000);
+        group.relay.cut(Party::Outside, Cut::Reset);
+        assert_eq!(group.replica.command(&["REPLICAOF", "NO", "ONE"]), Reply::ok());
+        let told = told_of(&ambassador, 1);
+        assert_eq!(told.some, 1, "{flavor}: {told:?}");
+        writers.more(200);
+        let (missing, acknowledged) = writers.finish().missing(&group.replica);
+        // What was under way on own connections may have come later.
+        let told = eventually(support::PATIENCE, || {
+            Some(Losses::told_by(&ambassador)).filter(|told| told.most >= missing)
+        });
+        println!("{flavor}: {missing} of {acknowledged} are missing, told {told:?}");
+        assert!(
+            missing > 500 && told.least <= missing,
+            "{flavor}: {missing}, {told:?}"
+        );
+    }
+}
+
 /// Between two probes the master is asked for its offset while it acknowledges writes.
 #[test]
 fn what_is_told_is_no_coarser_than_the_marks() {
