@@ -14,6 +14,8 @@ mod relay;
 mod support;
 mod writers;
 
+use std::collections::BTreeSet;
+
 use relay::{Cut, Fault, Party, Relays};
 use support::{Ambassador, Flavor, Group, Losses, Reply, Server, eventually, wait_until};
 use writers::Writers;
@@ -126,6 +128,39 @@ fn a_killed_master_lost_as_much_as_is_told() {
         assert!(topology.contains(&line), "{topology}");
         assert!(ambassador.log().contains("may have lost acknowledged writes"));
         assert!(ambassador.metric("redis_ambassador_panics_total") < 0.5);
+    }
+}
+
+/// Only where that is asked for.
+#[test]
+fn the_keys_of_what_is_missing_are_named_on_request() {
+    for asked in [true, false] {
+        let mut group = Held::start(Flavor::Redis8);
+        let config = if asked { "[log]\nlost_keys = 100000\n" } else { "" };
+        let (master, replica) = (group.master.address(), group.replica.address());
+        let ambassador = Ambassador::with_config(config, &["--master", &master, "--replica", &replica]);
+        let writers = Writers::start(&ambassador);
+        writers.more(500);
+        group.hold_up();
+        writers.more(1_000);
+        group.fail_over();
+        told_of(&ambassador, 1);
+        let log = writers.finish();
+        let missing = log.missing_keys(&group.replica);
+        assert!(missing.len() > 500);
+        let named = || -> BTreeSet<String> {
+            let text = ambassador.log();
+            let lines = text
+                .lines()
+                .filter(|line| line.contains("keys of acknowledged writes"));
+            let keys = lines.filter_map(|line| line.split("keys=\"").nth(1)?.split('"').next());
+            keys.flat_map(|keys| keys.split(' ').map(str::to_owned)).collect()
+        };
+        if asked {
+            wait_until(|| missing.iter().all(|key| named().contains(key)));
+        } else {
+            assert_eq!(named(), BTreeSet::new());
+        }
     }
 }
 
