@@ -294,8 +294,20 @@ impl Plane {
         while let Some(loss) = self.group.settle(&topology, &self.acknowledged, now) {
             let report = self.group.report();
             tell_loss(&loss, &report.names);
+            self.ask_for_keys(&loss);
         }
         self.report.send_replace(Arc::new(self.group.report()));
+    }
+
+    /// Has the workers name the keys of what may be lost, where that is asked for.
+    fn ask_for_keys(&self, loss: &Loss) {
+        if loss.at_most == 0 || self.settings.log.lost_keys == 0 {
+            return;
+        }
+        let (node, since) = (loss.former, (self.began + loss.since).into_std());
+        for worker in &self.workers {
+            worker.send(Mail::Lost { node, since });
+        }
     }
 
     fn publish_topology(&mut self) {

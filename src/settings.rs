@@ -323,4 +323,6 @@ pub struct Log {
     pub format: LogFormat,
     /// A `tracing` filter, such as `info` or `redis_ambassador::control=debug`.
     pub filter: String,
+    /// Keys of acknowledged writes that are remembered, to be named when a failover may have lost them; 0: none.
+    pub lost_keys: usize,
 }

@@ -144,6 +144,7 @@ fn the_defaults_are_these() {
         log: Log {
             format: LogFormat::Text,
             filter: "info".to_owned(),
+            lost_keys: 0,
         },
         commands: Vec::new(),
         allow_dangerous: false,

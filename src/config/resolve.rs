@@ -87,6 +87,7 @@ impl Resolver<'_> {
             log: Log {
                 format: self.take("log.format"),
                 filter: self.filter(),
+                lost_keys: self.number("log.lost_keys", 0, 1_000_000),
             },
             commands: self.commands(),
             allow_dangerous: self.take("allow_dangerous"),

@@ -12,8 +12,9 @@ use super::info::{Facts, Line};
 use super::report::{Loss, Losses as Told};
 use crate::topology::{NodeId, Role};
 
-/// Probes remembered; those of one offset are one.
-const MOST: usize = 1024;
+/// Probes remembered, those of one offset as one: of some five minutes at the usual intervals. Behind them a successor may
+/// have lost all that its predecessor acknowledged.
+const MOST: usize = 4096;
 
 /// Failovers that are not answered for, at most.
 const MOST_OPEN: usize = 8;

@@ -43,6 +43,8 @@ impl Worker {
             return;
         };
         let part = self.acknowledge_of(link);
+        let (node, keys) = (link.node, self.first_keys(link));
+        self.add_keys(node, &keys);
         if let Some(first) = self.links.get_mut(key).and_then(|link| link.pipeline.front_mut()) {
             first.writes.count(first.done, part);
         }

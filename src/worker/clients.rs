@@ -173,8 +173,10 @@ impl Worker {
                 _ => None,
             };
             client.input = input;
+            if client.stall == Stall::Node || client.held.is_some() {
+                self.hold_client(key);
+            }
         }
-        self.hold_client(key);
     }
 
     /// The client will send nothing more. What it is owed it still gets.

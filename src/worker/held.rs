@@ -65,9 +65,6 @@ impl Worker {
             return;
         };
         let waits = client.stall == Stall::Node;
-        if !waits && client.held.is_none() {
-            return;
-        }
         let held = waits.then_some(Held {
             commands: 1,
             bytes: client.input.len(),

@@ -344,6 +344,8 @@ impl Worker {
     /// Takes a link that is gone out of every list and count.
     pub(super) fn unlist(&mut self, key: LinkKey, link: &Link) {
         self.acknowledge_of(link);
+        let keys = self.first_keys(link);
+        self.add_keys(link.node, &keys);
         if let Some(owner) = link.owner() {
             self.settle_tunnel(owner);
         }

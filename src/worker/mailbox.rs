@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 
@@ -31,6 +31,13 @@ pub enum Mail {
     },
     /// The master holds all commands for so long, or (`None`) none any more.
     Paused(Option<Duration>),
+    /// Writes that this node acknowledged since then may be lost.
+    Lost {
+        /// The former master.
+        node: NodeId,
+        /// From when on.
+        since: Instant,
+    },
     /// Another worker asks about clients.
     Call(Arc<Call>),
     /// Another worker answers.

@@ -93,6 +93,9 @@ impl Worker {
                 continue;
             }
             ended += 1;
+            if self.last_keys.is_on() {
+                self.note_keys(key);
+            }
             let Some(link) = self.links.get_mut(key) else {
                 return Ok(bytes.len());
             };

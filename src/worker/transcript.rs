@@ -72,6 +72,11 @@ impl Transcripts {
         self.list.front_mut()
     }
 
+    /// The same, only to be looked at.
+    pub(super) fn oldest(&self) -> Option<&Transcript> {
+        self.list.front()
+    }
+
     /// The transaction that was begun last.
     pub(super) fn last(&self) -> Option<&Transcript> {
         self.list.back()

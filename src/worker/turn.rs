@@ -16,6 +16,7 @@ use tracing::error;
 
 use super::client::Client;
 use super::gather::Gather;
+use super::last_keys::LastKeys;
 use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
 use super::outliers::Outliers;
@@ -95,6 +96,8 @@ pub(super) struct Worker {
     pub(super) adrift: Vec<Adrift>,
     /// Subscribers that wait for another connection.
     pub(super) unsubscribed: Vec<ClientKey>,
+    /// Keys of the writes acknowledged last, where they are asked for.
+    pub(super) last_keys: LastKeys,
     /// Which node has which script.
     pub(super) scripts: Scripts,
     /// Answers of several nodes that clients wait for.
@@ -181,6 +184,7 @@ impl Worker {
             held: Held::default(),
             adrift: Vec::new(),
             unsubscribed: Vec::new(),
+            last_keys: LastKeys::default(),
             scripts: Scripts::new(scripts),
             gathers: Vec::new(),
             peers: Vec::new(),
@@ -349,6 +353,7 @@ impl Worker {
                 Ok(Mail::Settings(settings)) => self.configure(settings),
                 Ok(Mail::Peers { place, peers }) => (self.own_place, self.peers) = (place, peers),
                 Ok(Mail::Paused(time)) => self.pause(time),
+                Ok(Mail::Lost { node, since }) => self.tell_lost_keys(node, since),
                 Ok(Mail::Call(call)) => self.called_by_peer(&call),
                 Ok(Mail::Answer(answer)) => self.answered_by(answer),
                 Ok(Mail::Drain(patience)) => self.draining = Some(self.now + patience),
@@ -383,6 +388,8 @@ impl Worker {
             login: self.own_login.clone(),
             ..Profile::default()
         });
+        let keys = settings.log.lost_keys.div_ceil(settings.workers.max(1));
+        self.last_keys.keep(keys);
         self.settings = settings;
         self.choose_route();
     }

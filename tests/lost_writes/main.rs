@@ -14,6 +14,8 @@ mod relay;
 mod support;
 mod writers;
 
+use std::collections::BTreeSet;
+
 use relay::{Cut, Fault, Party, Relays};
 use support::{Ambassador, Flavor, Group, Losses, Reply, Server, eventually, wait_until};
 use writers::Writers;
@@ -124,8 +126,74 @@ fn a_killed_master_lost_as_much_as_is_told() {
         let topology = ambassador.admin_get("/topology").1;
         let line = format!("\"writes_lost_at_most\": {}", told.most);
         assert!(topology.contains(&line), "{topology}");
-        assert!(ambassador.log().contains("may have lost acknowledged writes"));
+        let log = ambassador.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("may have lost acknowledged writes"));
+        println!("{}", line.expect("the log says so"));
         assert!(ambassador.metric("redis_ambassador_panics_total") < 0.5);
+    }
+}
+
+/// Only where that is asked for.
+#[test]
+fn the_keys_of_what_is_missing_are_named_on_request() {
+    for asked in [true, false] {
+        let mut group = Held::start(Flavor::Redis8);
+        let config = if asked { "[log]\nlost_keys = 100000\n" } else { "" };
+        let (master, replica) = (group.master.address(), group.replica.address());
+        let ambassador = Ambassador::with_config(config, &["--master", &master, "--replica", &replica]);
+        let writers = Writers::start(&ambassador);
+        writers.more(500);
+        group.hold_up();
+        writers.more(1_000);
+        group.fail_over();
+        told_of(&ambassador, 1);
+        let log = writers.finish();
+        let missing = log.missing_keys(&group.replica);
+        assert!(missing.len() > 500);
+        let named = || -> BTreeSet<String> {
+            let text = ambassador.log();
+            let lines = text
+                .lines()
+                .filter(|line| line.contains("keys of acknowledged writes"));
+            let keys = lines.filter_map(|line| line.split("keys=\"").nth(1)?.split('"').next());
+            keys.flat_map(|keys| keys.split(' ').map(str::to_owned)).collect()
+        };
+        if asked {
+            wait_until(|| missing.iter().all(|key| named().contains(key)));
+        } else {
+            assert_eq!(named(), BTreeSet::new());
+        }
+    }
+}
+
+/// Nobody tells the former master, and it goes on answering: own connections among others, which are taken off it.
+#[test]
+fn a_master_that_lives_on_lost_as_much_as_is_told() {
+    for flavor in Flavor::ALL {
+        let group = Held::start(flavor);
+        let ambassador = group.ambassador(&["--workers", "2"]);
+        let writers = Writers::start(&ambassador);
+        writers.more(500);
+        group.wait_probed(&ambassador);
+        group.hold_up();
+        writers.more(1_000);
+        group.relay.cut(Party::Outside, Cut::Reset);
+        assert_eq!(group.replica.command(&["REPLICAOF", "NO", "ONE"]), Reply::ok());
+        let told = told_of(&ambassador, 1);
+        assert_eq!(told.some, 1, "{flavor}: {told:?}");
+        writers.more(200);
+        let (missing, acknowledged) = writers.finish().missing(&group.replica);
+        // What was under way on own connections may have come later.
+        let told = eventually(support::PATIENCE, || {
+            Some(Losses::told_by(&ambassador)).filter(|told| told.most >= missing)
+        });
+        println!("{flavor}: {missing} of {acknowledged} are missing, told {told:?}");
+        assert!(
+            missing > 500 && told.least <= missing,
+            "{flavor}: {missing}, {told:?}"
+        );
     }
 }
 
@@ -209,6 +277,34 @@ fn a_failover_by_command_lost_nothing() {
         writers.more(300);
         let (missing, _) = writers.finish().missing(&group.master);
         assert_eq!(missing, 0, "{flavor}");
+    }
+}
+
+/// It begins a new history for its first replica, with the data that it has.
+#[test]
+fn a_first_replica_is_no_failover() {
+    for flavor in Flavor::ALL {
+        let master = Server::start(flavor, &[]);
+        let ambassador = Ambassador::start(&["--master", &master.address()]);
+        let replid = || master.info("replication")["master_replid"].clone();
+        let before = replid();
+        let writers = Writers::start(&ambassador);
+        writers.more(300);
+        let replica = Server::replica_of(&master);
+        wait_until(|| {
+            ambassador
+                .admin_get("/topology")
+                .1
+                .matches("\"usable\": true")
+                .count()
+                == 2
+        });
+        writers.more(300);
+        assert_ne!(replid(), before, "{flavor}");
+        assert_eq!(Losses::told_by(&ambassador), Losses::default(), "{flavor}");
+        let (missing, _) = writers.finish().missing(&master);
+        assert_eq!(missing, 0, "{flavor}");
+        drop(replica);
     }
 }
 

@@ -92,6 +92,17 @@ impl Writers {
 pub(crate) struct Log(Vec<String>);
 
 impl Log {
+    /// Those that are missing on a server, but for what went through a tunnel.
+    #[track_caller]
+    pub(crate) fn missing_keys(&self, server: &Server) -> Vec<String> {
+        let mut client = server.client();
+        let tunnels = WAYS.iter().position(|way| matches!(way, Way::Tracking));
+        let tunnel = format!("{}:", tunnels.expect("there is one"));
+        let known = self.0.iter().filter(|key| !key.starts_with(&tunnel));
+        let missing = known.filter(|key| client.command(&["EXISTS", key]).integer() == 0);
+        missing.cloned().collect()
+    }
+
     /// How many are missing on a server, of how many.
     #[track_caller]
     pub(crate) fn missing(&self, server: &Server) -> (u64, u64) {
