@@ -1,7 +1,6 @@
 //! The rest of a request that is passed on before it is complete.
 
 use super::line::{LINE_END, length_line};
-use super::number;
 use super::protocol_error::{Bounds, ProtocolError};
 
 /// The rest of a request whose bytes are passed on as they come: arguments to go, bytes to skip.
@@ -10,28 +9,18 @@ pub struct Passage {
     /// Bytes of an argument and its line end still to come.
     skip: usize,
     left: usize,
-    line: Line,
-}
-
-/// A length line that may have been cut.
-#[derive(Debug, Clone, Default)]
-struct Line {
-    bytes: [u8; number::MAX_LENGTH_LINE],
-    len: usize,
 }
 
 impl Passage {
     /// What is to come of a request when so many of its arguments are still to be seen, the next one's length line
     /// first.
     pub(super) fn of(left: usize) -> Self {
-        Passage {
-            left,
-            ..Passage::default()
-        }
+        Passage { skip: 0, left }
     }
 
-    /// Looks at the next bytes: how many belong to the request, and whether it is complete with them. `Err`: how many
-    /// stand before the one that is wrong, and what is wrong.
+    /// Looks at the next bytes: how many may be passed on, and whether the request is complete with them; where it is
+    /// not, the others are to be shown again with what follows: a length must be known to be good before anything of it
+    /// goes on. `Err`: how many stand before what is wrong, and what is wrong.
     pub fn advance(&mut self, bytes: &[u8], bounds: Bounds) -> Result<(usize, bool), (usize, ProtocolError)> {
         let mut at = 0;
         match self.take(bytes, bounds, &mut at) {
@@ -59,43 +48,23 @@ impl Passage {
             if self.left == 0 {
                 return Ok(true);
             }
-            let Some(byte) = bytes.get(*at) else {
+            match bytes.get(*at) {
+                None => return Ok(false),
+                Some(b'$') => {}
+                Some(other) => return Err(ProtocolError::ExpectedDollar(*other)),
+            }
+            let line = length_line(bytes, *at, ProtocolError::BigBulkCount, ProtocolError::BulkLength);
+            let Some((len, next)) = line? else {
                 return Ok(false);
             };
-            if self.line.len == 0 && *byte != b'$' {
-                return Err(ProtocolError::ExpectedDollar(*byte));
-            }
-            self.take_of_line(*byte, bounds)?;
-            *at += 1;
-        }
-    }
-
-    /// Takes a byte of an argument's length line.
-    fn take_of_line(&mut self, byte: u8, bounds: Bounds) -> Result<(), ProtocolError> {
-        let after_cr = self.line.bytes[..self.line.len].ends_with(b"\r");
-        *self
-            .line
-            .bytes
-            .get_mut(self.line.len)
-            .ok_or(ProtocolError::BigBulkCount)? = byte;
-        self.line.len += 1;
-        if byte == b'\n' || after_cr {
-            let (len, _) = length_line(
-                &self.line.bytes[..self.line.len],
-                0,
-                ProtocolError::BigBulkCount,
-                ProtocolError::BulkLength,
-            )?
-            .ok_or(ProtocolError::ExpectedLineEnd)?;
             let len = usize::try_from(len)
                 .ok()
                 .filter(|len| *len <= bounds.bulk)
                 .ok_or(ProtocolError::BulkLength)?;
-            self.line.len = 0;
             self.left -= 1;
             self.skip = len + LINE_END.len();
+            *at = next;
         }
-        Ok(())
     }
 }
 
@@ -118,15 +87,13 @@ mod tests {
             let seen = scanner.position();
             for piece in 1..6 {
                 let mut passage = scanner.passage();
-                let mut rest = [&bytes[seen..], b"*1\r\n"].concat();
-                let mut taken = 0;
-                let mut done = false;
+                let rest = [&bytes[seen..], b"*1\r\n"].concat();
+                let (mut taken, mut shown, mut done) = (0, 0, false);
                 while !done {
-                    let now = piece.min(rest.len());
-                    let (took, complete) = passage.advance(&rest[..now], BOUNDS).expect("valid");
+                    shown = (shown + piece).min(rest.len());
+                    let (took, complete) = passage.advance(&rest[taken..shown], BOUNDS).expect("valid");
                     taken += took;
                     done = complete;
-                    rest.drain(..took);
                 }
                 assert_eq!(seen + taken, bytes.len(), "kept {kept}, pieces of {piece}");
             }
@@ -134,29 +101,35 @@ mod tests {
     }
 
     #[test]
-    fn a_passage_is_as_strict_as_the_scanner() {
-        let cases: [(&[u8], ProtocolError); 4] = [
-            (b"$1\r\nab", ProtocolError::ExpectedLineEnd),
-            (b"$1\r\na\rb", ProtocolError::ExpectedLineEnd),
-            (b"$1\rx", ProtocolError::ExpectedLineEnd),
-            (b":", ProtocolError::ExpectedDollar(b':')),
+    fn a_passage_is_as_strict_as_the_scanner_and_lets_nothing_of_a_bad_length_through() {
+        let cases: [(&[u8], usize, ProtocolError); 6] = [
+            (b"$1\r\nab", 5, ProtocolError::ExpectedLineEnd),
+            (b"$1\r\na\rb", 6, ProtocolError::ExpectedLineEnd),
+            (b"$1\rx", 0, ProtocolError::ExpectedLineEnd),
+            (b":", 0, ProtocolError::ExpectedDollar(b':')),
+            (b"$999999999999\r\n", 0, ProtocolError::BulkLength),
+            (b"$-1\r", 0, ProtocolError::BulkLength),
         ];
-        for (rest, error) in cases {
+        for (rest, good, error) in cases {
             let mut scanner = RequestScanner::default();
             assert_eq!(scanner.scan(b"*1\r\n", BOUNDS), Ok(Step::Incomplete));
             let mut passage = scanner.passage();
-            let (last, before) = rest.split_last().expect("not empty");
-            for byte in before {
-                assert!(
-                    passage
-                        .advance(&[*byte], BOUNDS)
-                        .is_ok_and(|(taken, complete)| taken == 1 && !complete)
-                );
+            let (mut taken, mut found) = (0, None);
+            for shown in 1..=rest.len() {
+                match passage.advance(&rest[taken..shown], BOUNDS) {
+                    Ok((took, complete)) => {
+                        assert!(!complete);
+                        taken += took;
+                    }
+                    Err((took, error)) => found = Some((taken + took, error)),
+                }
             }
-            let found = passage.advance(&[*last], BOUNDS);
-            assert_eq!(found, Err((0, error)), "{rest:?}");
-            let found = scanner.passage().advance(rest, BOUNDS);
-            assert_eq!(found, Err((before.len(), error)), "{rest:?}");
+            assert_eq!(found, Some((good, error)), "{rest:?}");
+            assert_eq!(
+                scanner.passage().advance(rest, BOUNDS),
+                Err((good, error)),
+                "{rest:?}"
+            );
         }
     }
 }

@@ -61,6 +61,7 @@ impl Worker {
         };
         client.readable |= readable || closed;
         client.hup |= closed;
+        let goes_on = client.again;
         if writable && client.full {
             client.full = false;
             self.soil_client(key);
@@ -70,7 +71,8 @@ impl Worker {
             // waits for a node ran after all.
             return self.close_client(key);
         }
-        if readable || closed {
+        // Where it goes on in this turn anyway, what it sent before comes before what is read now, and before its end.
+        if (readable || closed) && !goes_on {
             self.read_client(key);
         }
     }
@@ -189,9 +191,14 @@ impl Worker {
             // The rest of its request will never come.
             return self.close_client(key);
         }
-        let over = matches!(client.mode, Mode::Tunnel(_)) || client.owed.is_empty();
+        if let Mode::Tunnel(tunnel) = &mut client.mode {
+            // The server answers what came before, closes, and with that the client is closed.
+            (tunnel.ended, client.heard) = (true, self.now);
+            let link = tunnel.link;
+            return self.end_link(link);
+        }
         client.closing = true;
-        if over {
+        if client.owed.is_empty() {
             self.soil_client(key);
         }
         self.leave_if_blocked(key);

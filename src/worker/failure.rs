@@ -40,7 +40,9 @@ impl Worker {
             return;
         };
         self.unlist(key, &link);
-        self.blame(&link, cause);
+        if !self.was_ended(&link) {
+            self.blame(&link, cause);
+        }
         // It may have been restarted.
         self.scripts.forget_node(link.node);
         let error = error_line(cause);
@@ -157,6 +159,14 @@ impl Worker {
         }
         self.stats.in_doubt.add(u64::from(sent.left));
         self.fail_batch_with(&sent, texts::IN_DOUBT);
+    }
+
+    /// Whether a client's own connection ends because of its client.
+    fn was_ended(&self, link: &Link) -> bool {
+        let owner = link.owner().and_then(|owner| self.clients.get(owner));
+        owner.is_some_and(|client| {
+            client.closing || matches!(&client.mode, Mode::Tunnel(tunnel) if tunnel.ended)
+        })
     }
 
     /// Logs, counts, and decides how soon the node is tried again.

@@ -39,12 +39,18 @@ impl Worker {
             }
             Phase::Up => {
                 if link.unsent().is_empty() {
+                    if link.ends {
+                        link.socket.end();
+                    }
                     return;
                 }
                 match link.write() {
                     Moved::Bytes(bytes) => {
                         link.wrote(bytes);
                         link.full = !link.unsent().is_empty();
+                        if link.ends && !link.full {
+                            link.socket.end();
+                        }
                         self.stats.node(link.node).bytes_sent.add(bytes as u64);
                         let owner = link.owner().filter(|_| link.unsent().len() < CAUGHT_UP);
                         if let Some(owner) = owner

@@ -141,6 +141,8 @@ pub(super) struct Link {
     pub(super) hup: bool,
     /// The socket's buffer is full: wait until it says otherwise.
     pub(super) full: bool,
+    /// Nothing more is to come: the node is told so once all was handed to the socket.
+    pub(super) ends: bool,
     /// In the list of links to flush.
     pub(super) dirty: bool,
     /// In the list of links to read again.
@@ -189,6 +191,7 @@ impl Link {
             readable: false,
             hup: false,
             full: false,
+            ends: false,
             dirty: false,
             again: false,
             resting: None,

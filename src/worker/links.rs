@@ -233,6 +233,14 @@ impl Worker {
         ) && self.links.get(key).is_some_and(|link| link.pipeline.is_empty())
     }
 
+    /// Nothing more is put on this own connection, and the node is told so.
+    pub(super) fn end_link(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.ends = true;
+        }
+        self.soil_link(key);
+    }
+
     pub(super) fn call_link_again(&mut self, key: LinkKey) {
         if let Some(link) = self.links.get_mut(key)
             && link.readable

@@ -16,6 +16,9 @@ use crate::resp::write;
 /// Marks under way at most; beyond it commands are passed on as they are.
 const MOST: usize = 8 * 1024;
 
+/// So many of which it is not known whether they will come back are remembered.
+const DOUBTFUL: usize = 64;
+
 /// How `processCommand` in Redis's server.c begins to refuse what a subscribed RESP2 client may not say.
 const SUBSCRIBED: &[u8] = b"-ERR Can't execute";
 
@@ -88,6 +91,10 @@ pub(super) struct Mends {
     good: bool,
     /// Who the client has become.
     login: Option<Rc<Login>>,
+    /// The client is shown what everybody sends (MONITOR), marks too.
+    monitors: bool,
+    /// The mark that it is shown next.
+    shown: Option<[u8; 32]>,
 }
 
 /// A command that the server refused.
@@ -164,7 +171,27 @@ impl Mends {
 
     /// Whether replies have to be looked at.
     pub(super) fn waits(&self) -> bool {
-        self.next.is_some() || !self.marks.is_empty()
+        self.next.is_some() || !self.marks.is_empty() || self.shown.is_some()
+    }
+
+    /// Whether there is no room for another mark.
+    pub(super) fn is_full(&self) -> bool {
+        self.marks.len() >= MOST
+    }
+
+    /// Whether there are many of which nobody knows whether they will come back.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.marks.len() >= DOUBTFUL
+    }
+
+    /// From here on the client is shown what everybody sends.
+    pub(super) fn shows(&mut self) {
+        self.monitors = true;
+    }
+
+    /// Whether a line is one of MONITOR's: `+1700000000.123456 [0 ...`.
+    fn is_shown(&self, line: &[u8]) -> bool {
+        self.monitors && line.first() == Some(&b'+') && line.get(1).is_some_and(u8::is_ascii_digit)
     }
 
     /// Whether the beginning of a reply may be one that is changed, so that it must be seen whole.
@@ -179,7 +206,7 @@ impl Mends {
     /// A reply is passed on before it is whole: changes its head where that is all there is to change, and expects
     /// nothing of the reply behind it.
     pub(super) fn pass(&mut self, beginning: &[u8]) -> Reply {
-        if beginning.first() == Some(&b'>') {
+        if beginning.first() == Some(&b'>') || self.is_shown(beginning) {
             return Reply::AsItIs;
         }
         self.good = is_welcome(beginning);
@@ -250,6 +277,13 @@ impl Mends {
 
     /// Looks at a whole reply.
     pub(super) fn look(&mut self, reply: &[u8]) -> Reply {
+        if self.is_shown(reply) {
+            let is_mark = |nonce: &mut [u8; 32]| memchr::memmem::find(reply, &*nonce).is_some();
+            return match self.shown.take_if(is_mark) {
+                Some(_) => Reply::Instead(Vec::new()),
+                None => Reply::AsItIs,
+            };
+        }
         if let Some(Mend::Number { after, from, to }) = self.next {
             if reply.starts_with(b">") {
                 return Reply::AsItIs;
@@ -283,9 +317,12 @@ impl Mends {
             return Reply::AsItIs;
         };
         // Marks before it were silenced (CLIENT REPLY) or refused.
-        let Some((_, place)) = self.marks.drain(..=place).next_back() else {
+        let Some((nonce, place)) = self.marks.drain(..=place).next_back() else {
             return Reply::AsItIs;
         };
+        // Servers show what they ran, right behind the reply; an unknown command they do not run.
+        let ran = self.monitors && !matches!(place, Place::Of { .. });
+        self.shown = Some(nonce).filter(|_| ran);
         match place {
             Place::Before(mend) => {
                 // A subscribed RESP2 client is refused, and the next reply may be a message.

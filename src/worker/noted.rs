@@ -14,10 +14,19 @@ use crate::resp::Arguments;
 pub(super) struct Noted {
     /// A transaction begins here, unless it is refused.
     pub(super) begins: bool,
-    /// No reply comes to it, or none whose beginning can be told.
-    pub(super) silent: bool,
+    /// Whether a reply comes to it.
+    pub(super) mode: ReplyMode,
+    /// Where a reply begins cannot be told.
+    muddled: bool,
     /// It comes right behind CLIENT CACHING, which is about the very next command: a mark must not be that.
     pub(super) cached: bool,
+}
+
+impl Noted {
+    /// Whether no reply comes to it, or none whose beginning can be told.
+    pub(super) fn is_silent(self) -> bool {
+        self.mode != ReplyMode::On || self.muddled
+    }
 }
 
 impl Worker {
@@ -31,7 +40,8 @@ impl Worker {
         let caching = handling == Handling::Client(ClientHandling::Caching) && whole.is_some_and(is_switch);
         let noted = Noted {
             begins,
-            silent: tunnel.reply != ReplyMode::On || tunnel.muddled,
+            mode: tunnel.reply,
+            muddled: tunnel.muddled,
             cached: std::mem::replace(&mut tunnel.caching, caching),
         };
         if tunnel.reply == ReplyMode::Skip {

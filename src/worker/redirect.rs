@@ -63,7 +63,7 @@ impl Worker {
             return Identity::AsItIs;
         };
         let link = tunnel.link;
-        let silent = noted.silent || noted.cached;
+        let silent = noted.is_silent() || noted.cached;
         if noted.begins && uncertain && !silent {
             let mark = tunnel.mends.mark(rand::rng().random(), Mend::Multi(tunnel.begun));
             return mark.map_or(Identity::AsItIs, |mark| {

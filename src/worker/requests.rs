@@ -134,7 +134,7 @@ impl Worker {
                         None => return at,
                     }
                     segment = Segment::starting(at);
-                    if at == data.len() {
+                    if at == data.len() || self.is_uploading(key) {
                         return at;
                     }
                     continue;

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use super::profile::{Login, Profile, ProfileId};
 
 /// CLIENT REPLY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum ReplyMode {
+    #[default]
     On,
     Off,
     /// The next command is not answered.

@@ -1,6 +1,7 @@
 //! A stream socket of either kind, so that a Unix socket's client is a client like any other.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 
 use mio::event::Source;
@@ -57,6 +58,14 @@ impl Socket {
             .ok()
             .and_then(|address| address.as_pathname().map(|path| path.display().to_string()));
         format!("{}:0", path.unwrap_or_default())
+    }
+
+    /// Tells the peer that nothing more will be sent. One that is gone need not know.
+    pub(super) fn end(&self) {
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
     }
 
     /// The pending error of a connect that did not succeed.

@@ -6,7 +6,7 @@ use super::client::{Mode, Stall};
 use super::profile::Login;
 use super::proof::Needs;
 use super::requests::{Outcome, Verdict};
-use super::session::{Session, is_name};
+use super::session::{ReplyMode, Session, is_name};
 use super::slots::ClientKey;
 use super::texts;
 use super::turn::Worker;
@@ -109,8 +109,15 @@ impl Worker {
         if self.owes(key) {
             return self.stall(key, Stall::Owed);
         }
+        // OFF ends with it, and SKIP is about it.
+        let skipped = self
+            .clients
+            .get(key)
+            .is_some_and(|client| client.session.reply == ReplyMode::Skip);
         self.forget_session(key);
-        self.answer(key, b"+RESET\r\n");
+        if !skipped {
+            self.answer(key, b"+RESET\r\n");
+        }
         self.counted(verdict)
     }
 

@@ -120,7 +120,8 @@ impl Worker {
             self.unstall(key, Stall::None);
             return true;
         }
-        if client.closing && self.now >= client.heard + LAST_WORDS {
+        let ended = matches!(&client.mode, Mode::Tunnel(tunnel) if tunnel.ended);
+        if (client.closing || ended && client.hup) && self.now >= client.heard + LAST_WORDS {
             self.close_client(key);
             return false;
         }

@@ -195,13 +195,19 @@ impl Worker {
         client.out.extend_from_slice(&data[given..at]);
         if let Some(login) = tunnel.mends.take_login() {
             client.session.login = Some(login);
+            let wanted = client.session.wants(self.own_login.as_ref());
+            client.session.profile = self.profiles.intern(&wanted);
         }
+        let caught_up = client.stall == Stall::Lease && !tunnel.mends.is_full();
         let word = tunnel.mends.take_word();
         let judged = word.and_then(|word| Some((word, tunnel.judging.take()?)));
         self.grown += at;
         self.soil_client(owner);
         if let Some((word, roll)) = judged {
             self.judged(roll, &word);
+        }
+        if caught_up {
+            self.unstall(owner, Stall::None);
         }
         if last {
             self.close_when_flushed(owner);
@@ -240,6 +246,10 @@ impl Tunnel {
                 Came::Unclear => return None,
             }
         }
+        // A user may not be permitted it, and a subscribed client is not: then nothing has changed.
+        if self.reply != ReplyMode::On && complete && is_reply_refused(came) {
+            self.reply = ReplyMode::On;
+        }
         if !self.mends.waits() {
             Some(Reply::AsItIs)
         } else if complete {
@@ -250,4 +260,10 @@ impl Tunnel {
             Some(self.mends.pass(came))
         }
     }
+}
+
+/// Whether an error says that CLIENT REPLY was not run.
+fn is_reply_refused(reply: &[u8]) -> bool {
+    let refused = reply.starts_with(b"-NOPERM") || reply.starts_with(b"-ERR Can't execute");
+    refused && memchr::memmem::find(reply, b"'client|reply'").is_some()
 }

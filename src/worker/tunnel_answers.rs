@@ -6,6 +6,7 @@ use rand::RngExt;
 use super::client::{Mode, Stall};
 use super::judged::Put;
 use super::mend::Mend;
+use super::question::Purpose;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::tunnel_requests::Next;
@@ -36,7 +37,8 @@ impl Worker {
             return;
         };
         let nonce = rand::rng().random();
-        let expected = !silent;
+        // Whether it is silent is for the server to say, which may have refused CLIENT REPLY.
+        let expected = !silent || !tunnel.mends.is_doubtful();
         let placeholder = expected.then(|| tunnel.mends.placeholder(nonce, reply, tunnel.leaving));
         self.count_passed(key, Class::Refused, Handling::Forward, None);
         self.pass(
@@ -77,10 +79,8 @@ impl Worker {
             tunnel.mends.mark(nonce, Mend::Word)
         };
         let Some(mut request) = mark else {
-            // Whether it may could not be seen.
-            self.count_passed(key, Class::Refused, Handling::Forward, None);
-            self.pass(link, &texts::unknown_command());
-            return Some(Next::On);
+            self.judge_elsewhere(key, put);
+            return Some(Next::Later);
         };
         write::request(&mut request, put.judged);
         self.count_passed(key, Class::Any, handling, Some(&request));
@@ -91,5 +91,24 @@ impl Worker {
         }
         self.stall(key, Stall::Owed);
         Some(Next::Later)
+    }
+
+    /// The client's own connection does not say what it thinks of the request: the master is asked on another one.
+    fn judge_elsewhere(&mut self, key: ClientKey, put: Put) {
+        self.stall(key, Stall::Owed);
+        let profile = self.clients.get(key).map(|client| client.session.profile);
+        let link = self
+            .route
+            .master
+            .zip(profile)
+            .and_then(|(master, profile)| self.shared_link(master, profile));
+        let roll = self.roll(key, 0, put.question, put.old_form);
+        if let Some(link) = link {
+            self.ask(key, link, roll.number, Purpose::Judge(roll), &put.judged);
+        } else {
+            let mut error = Vec::new();
+            write::error(&mut error, texts::NO_MASTER);
+            self.answer_in_tunnel(key, error);
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::client::{Listens, Mode, Stall, Upload};
 use super::redirect::Identity;
 use super::requests::{CUT_THROUGH, GATHER};
+use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
 use super::subscriptions::Subscriptions;
 use super::texts;
@@ -58,10 +59,12 @@ impl Worker {
                 return data.len();
             }
             let link = tunnel.link;
-            if self
-                .links
-                .get(link)
-                .is_none_or(|link| link.unsent().len() > BACKLOG)
+            let full = tunnel.mends.is_full();
+            if full
+                || self
+                    .links
+                    .get(link)
+                    .is_none_or(|link| link.unsent().len() > BACKLOG)
             {
                 self.stall(key, Stall::Lease);
                 return at;
@@ -77,6 +80,9 @@ impl Worker {
                             self.pass(link, &data[at..at + taken]);
                         }
                         at += taken;
+                        if !complete {
+                            return at;
+                        }
                         continue;
                     }
                     Err((taken, error)) => {
@@ -141,7 +147,7 @@ impl Worker {
             subscriptions.is_more();
         }
         if let Some(text) = refusal {
-            self.say_in_tunnel(key, link, &text, noted.silent);
+            self.say_in_tunnel(key, link, &text, noted.is_silent());
         } else {
             // It may be anything.
             self.count_passed(key, Class::Master, Handling::Forward, None);
@@ -220,10 +226,10 @@ impl Worker {
         }
         if let Some(text) = refusal {
             self.stats.local[class.index()].add(1);
-            self.say_in_tunnel(key, link, &text, noted.silent);
+            self.say_in_tunnel(key, link, &text, noted.is_silent());
             return Next::On;
         }
-        if let Some(next) = self.roll_in_tunnel(key, link, handling, noted.silent, bytes) {
+        if let Some(next) = self.roll_in_tunnel(key, link, handling, noted.is_silent(), bytes) {
             self.stats.local[class.index()].add(1);
             self.remember_in_tunnel(key, class, handling, passed);
             return next;
@@ -248,18 +254,18 @@ impl Worker {
         }
         // With arguments RESET is an error, and the tunnel goes on.
         if handling == Handling::Reset && passed.argc == 1 {
-            return self.await_reset(key);
+            return self.await_reset(key, noted.mode == ReplyMode::Skip);
         }
         Next::On
     }
 
     /// A RESET was passed on: its reply ends the tunnel.
-    fn await_reset(&mut self, key: ClientKey) -> Next {
+    fn await_reset(&mut self, key: ClientKey, skipped: bool) -> Next {
         let Some(Mode::Tunnel(tunnel)) = self.clients.get_mut(key).map(|client| &mut client.mode) else {
             return Next::On;
         };
-        if tunnel.muddled {
-            // Its reply will not be seen as one: the tunnel goes on.
+        if tunnel.muddled || skipped {
+            // Its reply will not come, or not be seen as one: the tunnel goes on.
             tunnel.forget();
             self.forget_session(key);
             return Next::On;
@@ -285,7 +291,10 @@ impl Worker {
         let ends = passed.name.to_ascii_lowercase().ends_with(b"unsubscribe");
         match (class, handling) {
             (Class::Pubsub, _) if !ends => tunnel.listens = Listens::Channels,
-            (Class::Stream, _) => tunnel.listens = Listens::Monitor,
+            (Class::Stream, _) => {
+                tunnel.listens = Listens::Monitor;
+                tunnel.mends.shows();
+            }
             (_, Handling::Client(ClientHandling::Tracking)) => tunnel.listens = Listens::Keys,
             _ => {}
         }

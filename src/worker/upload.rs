@@ -71,6 +71,12 @@ impl Worker {
         }
     }
 
+    /// Whether more of a request is to come that is passed on already.
+    pub(super) fn is_uploading(&self, key: ClientKey) -> bool {
+        let client = self.clients.get(key);
+        client.is_some_and(|client| matches!(&client.mode, Mode::Leased(lease) if lease.upload.is_some()))
+    }
+
     /// Passes on what came of a large request. `None`: not now.
     pub(super) fn go_on_uploading(&mut self, key: ClientKey, bytes: &[u8]) -> Option<usize> {
         let bounds = self.bounds;

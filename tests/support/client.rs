@@ -155,6 +155,18 @@ impl Client {
         Ok(bytes)
     }
 
+    /// The same connection once more, to send on while this one reads.
+    #[track_caller]
+    pub fn second(&self) -> Self {
+        let stream = self.stream.try_clone().expect("a socket can be cloned");
+        let reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
+        Self {
+            stream,
+            reader,
+            last: Vec::new(),
+        }
+    }
+
     /// Says that nothing more will be sent, and goes on reading.
     pub fn close_sending(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);

@@ -1,6 +1,8 @@
 //! Own connections for good (after SUBSCRIBE, CLIENT TRACKING, and what changes a connection inside MULTI): what the
 //! client gets there is what a plain server sends, byte for byte, also where the ambassador answers, refuses or closes.
 
+mod silence;
+#[path = "../support/mod.rs"]
 mod support;
 
 use support::{Ambassador, Client, Group, Reply, Server, beside_a_plain_server, eventually};
@@ -29,11 +31,21 @@ fn told(port: u16, sent: &[u8], goes_on: bool) -> String {
     } else {
         client.read_to_close()
     };
-    let shown = sent[..sent.len().min(200)].escape_ascii();
+    let beginning = sent[..sent.len().min(200)].escape_ascii();
+    shown(&answer.unwrap_or_else(|error| panic!("{beginning}: {error}")))
+}
+
+/// An answer without what MONITOR shows, which has times and addresses in it.
+fn shown(answer: &[u8]) -> String {
     answer
-        .unwrap_or_else(|error| panic!("{shown}: {error}"))
-        .escape_ascii()
-        .to_string()
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !is_of_monitor(line))
+        .map(|line| line.escape_ascii().to_string())
+        .collect()
+}
+
+fn is_of_monitor(line: &[u8]) -> bool {
+    line.first() == Some(&b'+') && line.get(1).is_some_and(u8::is_ascii_digit)
 }
 
 /// Both are told the same.
