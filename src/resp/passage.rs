@@ -108,7 +108,7 @@ mod tests {
             (b"$1\rx", 0, ProtocolError::ExpectedLineEnd),
             (b":", 0, ProtocolError::ExpectedDollar(b':')),
             (b"$999999999999\r\n", 0, ProtocolError::BulkLength),
-            (b"$-1\r", 0, ProtocolError::BulkLength),
+            (b"$-1\r\n", 0, ProtocolError::BulkLength),
         ];
         for (rest, good, error) in cases {
             let mut scanner = RequestScanner::default();
