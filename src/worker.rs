@@ -6,6 +6,7 @@
 //! (what nodes sent), leases and failures on either side; links and clients; and pure state below them.
 
 mod aborted;
+mod adopt;
 mod adrift;
 mod ask_again;
 mod client;
@@ -23,8 +24,10 @@ mod fan_out;
 mod flush;
 mod gather;
 mod handshake;
+mod hedge;
 mod iterate;
 mod judged;
+mod late;
 mod learn;
 mod lease;
 mod link;
@@ -38,6 +41,7 @@ mod pace;
 mod pause;
 mod profile;
 mod proof;
+mod quantile;
 mod question;
 mod read_form;
 mod readers;

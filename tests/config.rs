@@ -14,7 +14,8 @@ use std::time::Duration;
 use redis_ambassador::commands::{Class, KeyRange};
 use redis_ambassador::config::{self, Arguments, Errors, Origin, Resolved, Sources};
 use redis_ambassador::settings::{
-    CommandOverride, Limits, Listen, Log, LogFormat, NodeAddress, ReadPolicy, Reads, Settings, Upstream,
+    CommandOverride, Limits, Listen, Log, LogFormat, NodeAddress, ReadPolicy, Reads, Settings, Share,
+    Upstream,
 };
 use tempfile::TempDir;
 
@@ -121,6 +122,8 @@ fn the_defaults_are_these() {
         reads: Reads {
             policy: ReadPolicy::ReplicasFirst,
             retries: 2,
+            hedge: false,
+            hedge_budget: Share(20_000),
         },
         limits: Limits {
             clients: 10_000,

@@ -77,6 +77,8 @@ impl Resolver<'_> {
             reads: Reads {
                 policy: self.take::<ReadPolicy>("reads.policy"),
                 retries: self.number("reads.retries", 0, 10) as u32,
+                hedge: self.take("reads.hedge"),
+                hedge_budget: self.take("reads.hedge_budget"),
             },
             limits: self.limits(),
             log: Log {

@@ -4,7 +4,7 @@ use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::Use;
 use super::requests::{Needed, Outcome, Segment};
-use super::sent::{Kind, Sent};
+use super::sent::{Kind, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
@@ -109,8 +109,12 @@ impl Worker {
             bytes: requests.len(),
             kind,
             edit,
+            race: Race::None,
             at: self.now,
         };
+        if matches!(kind, Kind::Reads { .. }) {
+            self.late.sends(segment.replies, self.now);
+        }
         if client.pending > self.settings.limits.client_pipeline {
             client.stall = Stall::Pipeline;
             self.stats.limits[Limit::ClientPipeline as usize].add(1);
@@ -223,6 +227,7 @@ impl Worker {
             bytes: requests.len(),
             kind,
             edit,
+            race: Race::None,
             at: self.now,
         };
         self.put(link, requests, sent);
