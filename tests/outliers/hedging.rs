@@ -154,6 +154,36 @@ fn cursors_and_scripts_are_not_hedged() {
     assert_eq!(scene.hedged(), before + 1.0, "a plain read is");
 }
 
+/// What follows it does not wait for it on the master: on a replica it might see that, or not see what came before.
+#[test]
+fn a_read_behind_a_write_is_not_hedged() {
+    let group = Group::start(Flavor::Valkey8, 2);
+    one_key(&group);
+    group.wait_in_sync();
+    let master = Relay::before(group.master.port(), 1);
+    let replicas = [0, 1].map(|index: usize| group.replicas[index].address());
+    let [one, other] = replicas;
+    let ambassador = over(&[master.address(), one, other], ALL);
+    let hedged = || ambassador.metric("redis_ambassador_reads_hedged_total");
+    let mut client = ambassador.client();
+    for _ in 0..300 {
+        read(&mut client);
+    }
+    master.set(Mode::Delay(40 * MS));
+    let before = hedged();
+    for number in 0..10 {
+        let (now, next) = (number.to_string(), (number + 1).to_string());
+        for words in [&["SET", "own", &now][..], &["GET", "own"], &["SET", "own", &next]] {
+            client.send(words);
+            // In batches of their own, mostly.
+            thread::sleep(3 * MS);
+        }
+        let replies = [0; 3].map(|_: u8| client.read_reply());
+        assert_eq!(replies, [Reply::ok(), Reply::bulk(&now), Reply::ok()]);
+    }
+    assert_eq!(hedged(), before);
+}
+
 const KEYS: u64 = 200;
 
 /// What stands under a key: nothing else looks like it.
