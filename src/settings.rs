@@ -252,7 +252,15 @@ pub struct Reads {
     pub policy: ReadPolicy,
     /// How many other nodes a failed read is sent to before the client sees the error.
     pub retries: u32,
+    /// A read that takes longer than 19 of 20 do is sent to a second node as well.
+    pub hedge: bool,
+    /// How many of all reads may be sent to a second node.
+    pub hedge_budget: Share,
 }
+
+/// A part of a whole, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(pub u32);
 
 /// What becomes of a subscriber whose node is lost, or is no master any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

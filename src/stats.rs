@@ -198,6 +198,10 @@ pub struct WorkerStats {
     pub limits: [Tally; Limit::ALL.len()],
     /// Reads sent again to another node.
     pub reads_retried: Tally,
+    /// Reads sent to a second node because the first one took long.
+    pub reads_hedged: Tally,
+    /// Batches of them that the second node answered first.
+    pub hedges_won: Tally,
     /// Iterations (SCAN and its kin) begun anew because the node they were on is gone.
     pub scans_restarted: Tally,
     /// Subscribers subscribed anew on another node.

@@ -7,6 +7,7 @@
 
 mod aborted;
 mod acknowledged;
+mod adopt;
 mod adrift;
 mod ask_again;
 mod client;
@@ -24,10 +25,12 @@ mod fan_out;
 mod flush;
 mod gather;
 mod handshake;
+mod hedge;
 mod held;
 mod iterate;
 mod judged;
 mod last_keys;
+mod late;
 mod learn;
 mod lease;
 mod link;
@@ -43,6 +46,7 @@ mod pace;
 mod pause;
 mod profile;
 mod proof;
+mod quantile;
 mod question;
 mod read_form;
 mod readers;

@@ -15,7 +15,7 @@ use redis_ambassador::commands::{Class, KeyRange};
 use redis_ambassador::config::{self, Arguments, Errors, Origin, Resolved, Sources};
 use redis_ambassador::settings::{
     CommandOverride, Limits, Listen, Log, LogFormat, NodeAddress, OnFailover, ReadPolicy, Reads, Settings,
-    Subscriptions, Upstream,
+    Share, Subscriptions, Upstream,
 };
 use tempfile::TempDir;
 
@@ -126,6 +126,8 @@ fn the_defaults_are_these() {
         reads: Reads {
             policy: ReadPolicy::ReplicasFirst,
             retries: 2,
+            hedge: false,
+            hedge_budget: Share(20_000),
         },
         limits: Limits {
             clients: 10_000,

@@ -168,6 +168,18 @@ impl Everything {
             self.sum(|s| s.resubscribed.read()),
         )?;
         writer.counter(
+            "reads_hedged",
+            "Reads sent to a second node as well, because the first one took long",
+            None,
+            self.sum(|s| s.reads_hedged.read()),
+        )?;
+        writer.counter(
+            "hedges_won",
+            "Times that the second node's answer came first",
+            None,
+            self.sum(|s| s.hedges_won.read()),
+        )?;
+        writer.counter(
             "scans_restarted",
             "Iterations (SCAN and its kin) begun anew on another node, because theirs was gone",
             None,

@@ -79,6 +79,8 @@ impl Resolver<'_> {
             reads: Reads {
                 policy: self.take::<ReadPolicy>("reads.policy"),
                 retries: self.number("reads.retries", 0, 10) as u32,
+                hedge: self.take("reads.hedge"),
+                hedge_budget: self.take("reads.hedge_budget"),
             },
             subscriptions: Subscriptions {
                 on_failover: self.take("subscriptions.on_failover"),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::raw::{Raw, quoted};
-use crate::settings::{LogFormat, OnFailover, ReadPolicy};
+use crate::settings::{LogFormat, OnFailover, ReadPolicy, Share};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized {
@@ -225,6 +225,26 @@ fn size(text: &str) -> Option<u64> {
         .into_iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     number.checked_mul(factor)
+}
+
+impl Setting for Share {
+    fn parse(raw: &Raw) -> Result<Share, String> {
+        let number = match raw {
+            Raw::Integer(number) => number.to_string().parse::<f64>().ok(),
+            Raw::Odd(text) => text.parse().ok(),
+            other => other.text().and_then(|text| text.parse().ok()),
+        };
+        match number {
+            Some(share) if (0.0..=1.0).contains(&share) => Ok(Share((share * 1e6).round() as u32)),
+            _ => expected("a share from 0 to 1, such as 0.02"),
+        }
+    }
+
+    fn print(&self) -> String {
+        // As TOML writes a float.
+        let text = format!("{}", f64::from(self.0) / 1e6);
+        if text.contains('.') { text } else { text + ".0" }
+    }
 }
 
 impl Setting for ReadPolicy {

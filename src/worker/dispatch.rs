@@ -5,7 +5,7 @@ use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::Use;
 use super::requests::{Needed, Outcome, Segment};
-use super::sent::{Kind, Sent};
+use super::sent::{Kind, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
@@ -31,35 +31,10 @@ impl Worker {
             self.send_on_lease(key, link, segment, data);
             return true;
         }
-        if client.parked > 0 {
+        let Some(to_master) = self.goes_to_master(client, segment) else {
             self.stall(key, Stall::Owed);
             return false;
-        }
-        let to_master = match client.lane {
-            // Behind commands that the master has not answered yet, everything goes there: it will see them in
-            // the order in which they were sent.
-            Lane::Master => true,
-            Lane::Idle => segment.to_master,
-            Lane::Reading if segment.to_master => {
-                self.stall(key, Stall::Owed);
-                return false;
-            }
-            Lane::Reading => false,
         };
-        if client.lane == Lane::Master
-            && segment
-                .home
-                .is_some_and(|home| Some(home) != self.lane_node(client))
-        {
-            // What is owed comes from another node: a former master, perhaps.
-            self.stall(key, Stall::Owed);
-            return false;
-        }
-        if client.lane == Lane::Master && self.is_retired(client.master_link) {
-            // It comes from where the master was before it moved.
-            self.stall(key, Stall::Owed);
-            return false;
-        }
         let profile = client.session.profile;
         let link = match client.master_link.filter(|_| client.lane == Lane::Master) {
             Some(link) if self.links.get(link).is_some() => Some(link),
@@ -111,6 +86,7 @@ impl Worker {
             bytes: requests.len(),
             kind,
             edit,
+            race: Race::None,
             at: self.now,
             writes: if segment.to_master {
                 Writes::of(&segment.classes)
@@ -118,12 +94,33 @@ impl Worker {
                 Writes::default()
             },
         };
+        if matches!(kind, Kind::Reads { .. }) {
+            self.late.sends(segment.replies, self.now);
+        }
         if client.pending > self.settings.limits.client_pipeline {
             client.stall = Stall::Pipeline;
             self.stats.limits[Limit::ClientPipeline as usize].add(1);
         }
         self.put(link, requests, sent);
         true
+    }
+
+    /// Whether a segment goes to the master; `None`: not before what the client is owed has come.
+    fn goes_to_master(&self, client: &Client, segment: &Segment) -> Option<bool> {
+        let may_go = client.parked == 0
+            && match client.lane {
+                Lane::Idle => true,
+                Lane::Reading => !segment.to_master,
+                Lane::Master => {
+                    // What is owed may come from another node: a former master, or from where the master was before it
+                    // moved.
+                    let lane = self.lane_node(client);
+                    segment.home.is_none_or(|home| Some(home) == lane) && !self.is_retired(client.master_link)
+                }
+            };
+        // Behind commands that the master has not answered yet, everything goes there: it will see them in the order
+        // in which they were sent.
+        may_go.then_some(client.lane == Lane::Master || segment.to_master)
     }
 
     /// What a segment is, when it comes to asking again.
@@ -255,6 +252,7 @@ impl Worker {
             bytes: requests.len(),
             kind,
             edit,
+            race: Race::None,
             at: self.now,
             writes,
         };

@@ -15,7 +15,7 @@ use super::link::{Cause, Link, Use};
 use super::mailbox::Hint;
 use super::outliers::Strike;
 use super::profile::ProfileId;
-use super::sent::{Kind, Parked, Sent};
+use super::sent::{Kind, Parked, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
@@ -57,8 +57,11 @@ impl Worker {
             return self.unpark();
         }
         for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
+            if self.runs_elsewhere(&sent) {
+                continue;
+            }
             match (sent.kind, cause) {
-                (Kind::Own | Kind::Again, _) => continue,
+                (Kind::Own | Kind::Again | Kind::Loser, _) => continue,
                 // Nobody can be asked: it is answered as if it were permitted.
                 (Kind::Permission, cause) if !matches!(cause, Cause::Refused(_)) => {
                     self.verdict(sent.client, key, Ok(()));
@@ -324,6 +327,7 @@ impl Worker {
                 bytes: parked.requests.len(),
                 kind: parked.kind,
                 edit: parked.edit.clone(),
+                race: Race::None,
                 at: self.now,
                 writes: self.writes_among(&parked.requests, writers),
             };
@@ -426,7 +430,10 @@ impl Worker {
 /// may be what keeps it busy, and would do the same to the next one.
 pub(super) fn can_go_elsewhere(sent: &Sent) -> bool {
     let is_script = matches!(sent.edit, Edit::Script | Edit::Teaches { .. });
-    matches!(sent.kind, Kind::Reads { retries: 1.. } | Kind::Own | Kind::Load) && !is_script
+    matches!(
+        sent.kind,
+        Kind::Reads { retries: 1.. } | Kind::Own | Kind::Load | Kind::Loser
+    ) && !is_script
 }
 
 /// What a client is told that waited for the link.

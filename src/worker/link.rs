@@ -118,6 +118,8 @@ pub(super) struct Link {
     pub(super) pipeline: VecDeque<Sent>,
     /// Replies to come over all of the pipeline.
     pub(super) inflight: u32,
+    /// Batches in the pipeline whose race with another node is open (`hedge`).
+    pub(super) races: u32,
     pub(super) scanner: ReplyScanner,
     /// The beginning of a line that was cut by the end of a read.
     pub(super) carry: Vec<u8>,
@@ -179,6 +181,7 @@ impl Link {
             keeps: usage != Use::Errand,
             pipeline: VecDeque::new(),
             inflight: 0,
+            races: 0,
             scanner: ReplyScanner::default(),
             carry: Vec::new(),
             held: Vec::new(),
@@ -315,6 +318,19 @@ impl Link {
             &[][..]
         };
         Some((first, log))
+    }
+
+    /// The requests of a batch in flight; `None` where they are not kept.
+    pub(super) fn requests_of(&self, client: ClientKey, batch: BatchId) -> Option<Vec<u8>> {
+        let mut at = self.answered;
+        for sent in &self.pipeline {
+            let range = at..at + sent.bytes;
+            if sent.batch == batch && sent.client == client {
+                return self.log.get(range).filter(|_| self.keeps).map(<[u8]>::to_vec);
+            }
+            at = range.end;
+        }
+        None
     }
 
     /// The first batch is cut after its first so many bytes of requests, all of them answered or asked for

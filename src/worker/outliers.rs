@@ -106,6 +106,11 @@ impl Outliers {
         record.until.is_none_or(|until| now >= until && !tried)
     }
 
+    /// Whether nothing is known against a node.
+    pub(super) fn is_clean(&self, node: NodeId) -> bool {
+        self.records[node.index()].strikes == 0
+    }
+
     /// A node was chosen.
     pub(super) fn chosen(&mut self, node: NodeId, now: Instant) {
         let record = &mut self.records[node.index()];

@@ -28,6 +28,13 @@ impl Worker {
         Some(chosen)
     }
 
+    /// Another node than this one for a read, one that is fit.
+    pub(super) fn reader_beside(&mut self, node: NodeId, profile: ProfileId) -> Option<NodeId> {
+        self.reader_among(profile, |outliers, other| {
+            other != node && outliers.is_clean(other)
+        })
+    }
+
     /// A node for a read, of those that may be chosen.
     fn reader_among(
         &mut self,
@@ -89,18 +96,25 @@ impl Worker {
     /// Whether nothing comes on a link that only reads wait for, though its node is well: a server that is busy, or
     /// gone, would have missed a probe by now, and been taken out. A last attempt is left to wait.
     pub(super) fn is_stalled(&self, link: &Link) -> bool {
-        let Some(first) = link.pipeline.front() else {
-            return false;
-        };
-        let upstream = &self.settings.upstream;
-        let patience = upstream.probe_interval + 2 * upstream.probe_timeout;
-        self.now >= first.at.max(link.heard) + patience
+        self.is_silent(link, self.silence())
             && self.paused.is_none()
             && link.resting.is_none()
             && !link.is_lease()
             && link.pipeline.iter().all(can_go_elsewhere)
             && self.topology.node(link.node).is_some_and(|node| node.usable)
             && self.is_another_usable(link.node)
+    }
+
+    /// How long nothing may come: a probe would have been missed by then, and a second one.
+    pub(super) fn silence(&self) -> Duration {
+        let upstream = &self.settings.upstream;
+        upstream.probe_interval + 2 * upstream.probe_timeout
+    }
+
+    /// Whether something is waited for on a link, and nothing came for so long.
+    pub(super) fn is_silent(&self, link: &Link, time: Duration) -> bool {
+        let first = link.pipeline.front();
+        first.is_some_and(|first| self.now >= first.at.max(link.heard) + time)
     }
 }
 

@@ -8,7 +8,7 @@ use super::link::{Cause, Link, Use};
 use super::mailbox::Hint;
 use super::owed::BatchId;
 use super::script_store::Sha;
-use super::sent::{Kind, Promise, Sent};
+use super::sent::{Kind, Promise, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
@@ -57,6 +57,16 @@ impl Worker {
             }
             let reply = at..at + scanned.taken;
             at = reply.end;
+            let link = match begins {
+                Some(begins) if link.races > 0 => {
+                    self.decide_race(key, begins);
+                    let Some(link) = self.links.get_mut(key) else {
+                        return Ok(bytes.len());
+                    };
+                    link
+                }
+                _ => link,
+            };
             if !scanned.complete {
                 let seen_whole = link.refusing && begins.is_some() && reply.len() < HELD_BACK;
                 if seen_whole && self.withheld(key).is_some() {
@@ -179,6 +189,10 @@ impl Worker {
                 return self.heard(number, false);
             }
             Kind::Again => return,
+            Kind::Loser => {
+                let took = self.now.saturating_duration_since(sent.at);
+                return self.read_went_through(node, took, bytes);
+            }
             Kind::Exec { teaches } => {
                 if teaches {
                     self.learn_from_transaction(sent.client, bytes);
@@ -197,6 +211,9 @@ impl Worker {
         let took = self.now.saturating_duration_since(sent.at);
         if matches!(sent.kind, Kind::Reads { .. }) {
             self.read_went_through(node, took, bytes);
+            if sent.race == Race::None {
+                self.late.took(took);
+            }
         }
         self.stats
             .node(node)

@@ -9,7 +9,7 @@ use super::client::{Mode, Stall};
 use super::edit::Edit;
 use super::requests::{Needed, Outcome, Segment, Verdict};
 use super::script_store::{Sha, sha_of, writes_nothing};
-use super::sent::{Kind, Sent};
+use super::sent::{Kind, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
 use crate::commands::{Class, Handling};
@@ -316,6 +316,7 @@ impl Worker {
             bytes: request.len(),
             kind,
             edit: Edit::Script,
+            race: Race::None,
             at: first.at,
             writes: first.writes,
         };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::edit::Edit;
 use super::owed::BatchId;
-use super::slots::ClientKey;
+use super::slots::{ClientKey, LinkKey};
 use super::writes::Writes;
 use crate::topology::NodeId;
 
@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Gathered(u32),
     /// Of the ambassador's own: the reply is looked at (`roll_call`).
     Asked(u32),
+    /// Reads that another node answered sooner: their replies are dropped.
+    Loser,
 }
 
 impl Kind {
@@ -58,8 +60,25 @@ impl Kind {
                 | Kind::Gathered(_)
                 | Kind::Asked(_)
                 | Kind::Again
+                | Kind::Loser
         )
     }
+}
+
+/// Whether a batch of reads is asked of two nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Race {
+    /// It is not.
+    None,
+    /// It is, and of neither a reply has begun.
+    Open {
+        /// Where the other one is.
+        rival: LinkKey,
+        /// This is the second one.
+        hedge: bool,
+    },
+    /// It was.
+    Decided,
 }
 
 /// What a client may be told of a command by which nothing runs.
@@ -97,6 +116,7 @@ pub(super) struct Sent {
     pub(super) kind: Kind,
     /// What is done to its reply; only batches of one have anything done to it.
     pub(super) edit: Edit,
+    pub(super) race: Race,
     pub(super) at: Instant,
     /// Those of its commands that count as writes once they are acknowledged.
     pub(super) writes: Writes,
@@ -114,6 +134,7 @@ impl Sent {
             bytes: request.len(),
             kind,
             edit,
+            race: Race::None,
             at,
             writes: Writes::default(),
         }

@@ -88,8 +88,10 @@ impl Worker {
                 let kept = link.usage == Use::Shared && link.profile == self.plain;
                 if unused && !kept && self.now >= link.used + upstream.idle_timeout {
                     self.drop_link(key);
+                    return false;
                 }
-                false
+                // Whoever is silent is to be found out in time.
+                self.is_silent(link, self.silence() / 2)
             }
         }
     }

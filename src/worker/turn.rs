@@ -17,6 +17,7 @@ use tracing::error;
 use super::client::Client;
 use super::gather::Gather;
 use super::last_keys::LastKeys;
+use super::late::Late;
 use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
 use super::outliers::Outliers;
@@ -82,6 +83,8 @@ pub(super) struct Worker {
     pub(super) shut: [Option<(Instant, Duration)>; MAX_NODES],
     /// How long nodes take to answer reads.
     pub(super) pace: Pace,
+    /// Reads that take too long.
+    pub(super) late: Late,
     /// Nodes that fail at reads.
     pub(super) outliers: Outliers,
     /// Attempts to connect, of the whole process.
@@ -177,6 +180,7 @@ impl Worker {
             load: [0; MAX_NODES],
             shut: [None; MAX_NODES],
             pace: Pace::new(now),
+            late: Late::new(),
             outliers: Outliers::new(),
             attempts,
             refused: HashMap::default(),
@@ -238,6 +242,9 @@ impl Worker {
                 self.sweep();
                 self.settle();
             }
+            if self.late.due().is_some_and(|due| self.now >= due) {
+                self.guarded(Worker::hedge_overdue, WAKE);
+            }
             self.finish();
         }
     }
@@ -247,7 +254,9 @@ impl Worker {
         if !self.again_clients.is_empty() || !self.again_links.is_empty() || !self.failed.is_empty() {
             return Duration::ZERO;
         }
-        (self.swept + self.sweep_interval()).saturating_duration_since(Instant::now())
+        let sweep = self.swept + self.sweep_interval();
+        let next = self.late.due().map_or(sweep, |due| due.min(sweep));
+        next.saturating_duration_since(Instant::now())
     }
 
     fn sweep_interval(&self) -> Duration {
@@ -365,57 +374,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Takes over a configuration; what it says of workers and listeners is not ours to change.
-    fn configure(&mut self, settings: Arc<Settings>) {
-        self.bounds = Bounds {
-            arguments: settings.limits.arguments,
-            bulk: settings.limits.bulk,
-        };
-        self.own_login = settings.upstream.password.as_ref().map(|password| {
-            let user = settings
-                .upstream
-                .username
-                .as_ref()
-                .map(|user| user.as_bytes().to_vec());
-            Rc::new(Login {
-                user,
-                password: password.as_bytes().to_vec(),
-            })
-        });
-        self.plain = self.profiles.intern(&Profile {
-            login: self.own_login.clone(),
-            ..Profile::default()
-        });
-        let keys = settings.log.lost_keys.div_ceil(settings.workers.max(1));
-        self.last_keys.keep(keys);
-        self.settings = settings;
-        self.choose_route();
-    }
-
-    /// Takes over a new picture of the group.
-    fn adopt(&mut self, topology: Arc<Topology>) {
-        let former = self.route.master;
-        let before = std::mem::replace(&mut self.topology, topology);
-        self.choose_route();
-        for node in self.topology.nodes.iter().filter(|node| node.usable) {
-            if before.node(node.id).is_none_or(|before| !before.usable) {
-                self.outliers.let_in(node.id, self.now);
-            }
-        }
-        if let Some(master) = self.route.master.filter(|master| former != Some(*master)) {
-            // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
-            self.shut[master.index()] = None;
-            self.outliers.forget();
-        }
-        self.acknowledge_former();
-        self.suspect_former_master();
-        self.retire_moved_links();
-        self.leave_lost_nodes();
-        self.leave_deposed();
-        self.unpark();
-        self.wake_waiting();
     }
 
     /// Ends the worker when nothing is left, or when its time is up.

@@ -80,6 +80,23 @@ const CASES: &[(&str, &str)] = &[
              \"10.0.0.5:6379\", \"redis-0.redis:6379\" or \"[fd00::5]:6379\"",
     ),
     (
+        "zones = [\"10.0.0.5:6379\"]",
+        "a.toml:3: upstream.zones = [\"10.0.0.5:6379\"]: expected \"HOST:PORT=ZONE\", such as \"10.0.0.5:6379=eu-1a\", \
+             instead of \"10.0.0.5:6379\"",
+    ),
+    (
+        "zone = \"$(ZONE)\"",
+        "a.toml:3: upstream.zone = \"$(ZONE)\": expected the name of a zone in quotes, such as \"eu-central-1a\"",
+    ),
+    (
+        "connects_per_second = 1",
+        "a.toml:3: upstream.connects_per_second = 1: expected 2 to 10000",
+    ),
+    (
+        "[reads]\nhedge_budget = 2.5",
+        "a.toml:4: reads.hedge_budget = 2.5: expected a share from 0 to 1, such as 0.02",
+    ),
+    (
         "conect_timeout = \"1s\"",
         "a.toml:3: upstream.conect_timeout: unknown key; [upstream] has master, replicas, discover, address_map, zone, zones, resolve_interval, username, password, \
              password_file, connect_timeout, connects_per_second, start_timeout, reply_timeout, probe_interval, probe_timeout, mark_interval, max_link_down, max_lag, max_lag_time, \

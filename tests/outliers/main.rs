@@ -5,5 +5,6 @@ mod support;
 
 mod attempts;
 mod ejection;
+mod hedging;
 mod relay;
 mod slow;

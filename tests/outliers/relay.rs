@@ -19,11 +19,12 @@ pub(crate) enum Mode {
     /// Replies come that much later.
     Delay(Duration),
     /// Replies come up to that much later, in their order.
-    #[allow(dead_code, reason = "for slow replicas")]
     Random(Duration),
-    /// Requests disappear.
+    /// One reply of so many comes that much later, and with it those behind it.
+    Sometimes(u32, Duration),
+    /// Requests disappear. A stream that lost bytes cannot go on: nothing comes through it any more, whatever is next.
     Swallow,
-    /// Each GET is answered with this.
+    /// Each GET is answered with this, at once: for clients that have no more than one under way.
     Say(&'static str),
     /// Whoever sends a request is hung up on.
     HangUp,
@@ -126,7 +127,7 @@ fn requests(
     replies: &mpsc::Sender<(Instant, Vec<u8>)>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
-    let mut first = true;
+    let (mut first, mut torn) = (true, false);
     while let Ok(read @ 1..) = client.read(&mut buffer) {
         let bytes = &buffer[..read];
         if std::mem::take(&mut first) && count(bytes, b"INFO") > 0 {
@@ -136,8 +137,9 @@ fn requests(
         let mode = *lock(&shared.mode);
         if is_probe.load(Ordering::Relaxed) == 0 {
             shared.gets.fetch_add(gets as u64, Ordering::Relaxed);
+            torn |= mode == Mode::Swallow;
             match mode {
-                Mode::Swallow => continue,
+                _ if torn && mode != Mode::HangUp => continue,
                 Mode::HangUp => break,
                 Mode::Say(text) if gets > 0 => {
                     let _ = replies.send((Instant::now(), text.repeat(gets).into_bytes()));
@@ -166,6 +168,7 @@ fn replies(
         let mode = *lock(&shared.mode);
         let delay = match mode {
             Mode::Delay(delay) => delay,
+            Mode::Sometimes(every, delay) if random.random_range(0..every) == 0 => delay,
             Mode::Random(most) => most.mul_f64(random.random_range(0.0..1.0)),
             _ => Duration::ZERO,
         };
