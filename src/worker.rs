@@ -18,6 +18,7 @@ mod cursor;
 mod deposed;
 mod dispatch;
 mod edit;
+mod events;
 mod failure;
 mod fan_out;
 mod flush;
@@ -33,6 +34,7 @@ mod look_up;
 mod mailbox;
 mod mend;
 mod owed;
+mod parked;
 mod pause;
 mod profile;
 mod proof;
@@ -49,6 +51,8 @@ mod script_store;
 mod scripts;
 mod sent;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod socket;
 mod special;
@@ -60,6 +64,8 @@ mod tunnel;
 mod tunnel_scripts;
 mod turn;
 mod waiting;
+#[cfg(test)]
+mod wire;
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -85,7 +91,7 @@ pub fn spawn(
     scripts: Arc<ScriptStore>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
-    let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
+    let waker = Arc::new(Waker::new(poll.registry(), events::WAKE)?);
     targets::enroll(&waker);
     let stats = Arc::new(WorkerStats::default());
     let (sender, mail) = mpsc::channel();

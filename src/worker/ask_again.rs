@@ -105,7 +105,7 @@ impl Worker {
         };
         client.parked += 1;
         self.hurried = true;
-        self.parked.push_back(Parked {
+        self.keep_parked(Parked {
             client: taken.client,
             batch: taken.batch,
             left: 1,
