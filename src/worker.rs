@@ -20,6 +20,7 @@ mod cursor;
 mod deposed;
 mod dispatch;
 mod edit;
+mod events;
 mod failure;
 mod fan_out;
 mod flush;
@@ -43,6 +44,7 @@ mod noted;
 mod outliers;
 mod owed;
 mod pace;
+mod parked;
 mod pause;
 mod profile;
 mod proof;
@@ -62,6 +64,8 @@ mod script_store;
 mod scripts;
 mod sent;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod socket;
 mod special;
@@ -77,6 +81,8 @@ mod tunnel_scripts;
 mod turn;
 mod upload;
 mod waiting;
+#[cfg(test)]
+mod wire;
 mod writes;
 
 use std::io;
@@ -105,7 +111,7 @@ pub fn spawn(
     attempts: Arc<Attempts>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
     let poll = Poll::new()?;
-    let waker = Arc::new(Waker::new(poll.registry(), turn::WAKE)?);
+    let waker = Arc::new(Waker::new(poll.registry(), events::WAKE)?);
     targets::enroll(&waker);
     let stats = Arc::new(WorkerStats::default());
     let (sender, mail) = mpsc::channel();

@@ -5,9 +5,12 @@
 
 use super::number;
 
-/// At the beginning of a reply its first line is there whole, or at least this many bytes of it: enough to
-/// see what kind of error it is.
+/// At the beginning of a reply its first line is there whole, or at least this many bytes of it.
 const HEAD: usize = 64;
+
+/// The same of an error: what becomes of it is decided by the whole line, and those that decide are shorter than this
+/// (`-UNBLOCKED force unblock ...`, `-EXECABORT ... because of: READONLY ...` and `-MASTERDOWN ...` are longer than [`HEAD`]).
+const ERROR_HEAD: usize = 512;
 
 /// The most items that one reply may hold; beyond it the node does not speak RESP.
 const MAX_ITEMS: u64 = 1 << 40;
@@ -46,7 +49,12 @@ impl ReplyScanner {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scanned, ReplyError> {
         let mut at = 0;
         if self.owed == 0 {
-            if bytes.len() < HEAD && line_end(bytes).is_none() {
+            let head = if bytes.first() == Some(&b'-') {
+                ERROR_HEAD
+            } else {
+                HEAD
+            };
+            if bytes.len() < head && line_end(bytes).is_none() {
                 return Ok(Scanned {
                     taken: 0,
                     complete: false,
@@ -194,6 +202,15 @@ mod tests {
         b"|1\r\n+ttl\r\n:3600\r\n*1\r\n$1\r\nx\r\n",
         b">2\r\n+message\r\n(123456789012345678901234567890\r\n",
     ];
+
+    #[test]
+    fn an_error_is_seen_whole_or_not_at_all() {
+        let forced = b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n";
+        for cut in 1..forced.len() {
+            let found = ReplyScanner::default().scan(&forced[..cut]).unwrap();
+            assert_eq!((found.taken, found.complete), (0, false), "{cut}");
+        }
+    }
 
     #[test]
     fn finds_the_end_of_every_type() {

@@ -188,7 +188,11 @@ impl Worker {
             let unsent = handed_over < requests.len();
             match sent.kind {
                 Kind::Load => self.go_on_after_load(sent.client, key, None),
-                Kind::Again => again = Some((sent, requests)),
+                Kind::Again => {
+                    // All of it is sent again, the part that was answered too.
+                    let (left, done) = (sent.left + sent.done, 0);
+                    again = Some((Sent { left, done, ..sent }, requests));
+                }
                 kind if kind.is_own() => {}
                 Kind::Promised(promise) => self.keep_promise(&sent, promise),
                 Kind::Exec { .. } if unsent => match again.take() {
@@ -258,12 +262,22 @@ impl Worker {
             if !self.is_adrift(adrift.client) {
                 // It has gone.
                 self.hold_adrift_no_more(&adrift);
+            } else if self.waits_for_nobody(&adrift) {
+                self.hold_adrift_no_more(&adrift);
+                self.close_client(adrift.client);
             } else if adrift.crowded || self.now >= adrift.since + self.settings.limits.hold {
                 self.give_up(adrift);
             } else if !self.may_land(&adrift) || !self.land_one(&mut adrift) {
                 self.adrift.push(adrift);
             }
         }
+    }
+
+    /// Whether the next command would wait, and its client has gone since it was sent the first time.
+    fn waits_for_nobody(&self, adrift: &Adrift) -> bool {
+        let first = adrift.pipeline.iter().find(|(sent, _)| sent.kind != Kind::Again);
+        first.is_some_and(|(sent, _)| sent.kind == Kind::Waits)
+            && self.clients.get(adrift.client).is_some_and(|client| client.hup)
     }
 
     /// Whether nothing of the client is under way that comes before, or that is still to be judged.

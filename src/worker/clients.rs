@@ -6,11 +6,12 @@ use mio::net::{TcpStream, UnixStream};
 use tracing::{debug, warn};
 
 use super::client::{Client, Mode, Stall};
+use super::events::client_token;
 use super::sent::Kind;
 use super::session::Session;
 use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
-use super::turn::{Worker, client_token};
+use super::turn::Worker;
 use crate::stats::{Fault, Limit};
 
 /// Reads per client and turn; who has more to say goes on in the next turn.
@@ -40,7 +41,8 @@ impl Worker {
         self.accept(Socket::Unix(UnixStream::from_std(stream)), id);
     }
 
-    fn accept(&mut self, socket: Socket, id: u64) {
+    /// A client is there.
+    pub(super) fn accept(&mut self, socket: Socket, id: u64) {
         let session = Session::new(id, self.plain);
         let key = self.clients.insert(Client::new(socket, session, self.now));
         self.stats.accepted.add(1);
@@ -175,8 +177,12 @@ impl Worker {
                 _ => None,
             };
             client.input = input;
+            let hup = client.hup;
             if client.stall == Stall::Node || client.held.is_some() {
                 self.hold_client(key);
+            }
+            if hup {
+                self.leave_if_blocked(key);
             }
         }
     }
@@ -207,10 +213,8 @@ impl Worker {
     /// Ends a client that has gone while its next reply is that of a command that waits: nobody is there to
     /// take what the command would pop. What came before it is handed over as far as the socket takes it.
     pub(super) fn leave_if_blocked(&mut self, key: ClientKey) {
-        let gone = self
-            .clients
-            .get(key)
-            .is_some_and(|client| client.hup && client.closing);
+        // What it sent behind that command has not been read, perhaps, and would not run on a server either.
+        let gone = self.clients.get(key).is_some_and(|client| client.hup);
         if gone && self.is_blocked(key) {
             self.flush_client(key);
             self.close_client(key);

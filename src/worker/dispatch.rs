@@ -114,8 +114,10 @@ impl Worker {
                 Lane::Master => {
                     // What is owed may come from another node: a former master, or from where the master was before it
                     // moved.
-                    let lane = self.lane_node(client);
-                    segment.home.is_none_or(|home| Some(home) == lane) && !self.is_retired(client.master_link)
+                    let fits = segment
+                        .home
+                        .is_none_or(|home| Some(home) == self.lane_node(client));
+                    fits && !self.is_retired(client.master_link)
                 }
             };
         // Behind commands that the master has not answered yet, everything goes there: it will see them in the order

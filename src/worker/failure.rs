@@ -9,26 +9,22 @@ use rand::RngExt;
 use tracing::{debug, info, warn};
 
 use super::ask_again::length_of;
-use super::client::{Lane, Mode};
+use super::client::Mode;
 use super::edit::Edit;
 use super::link::{Cause, Link, Use};
 use super::mailbox::Hint;
 use super::outliers::Strike;
-use super::profile::ProfileId;
-use super::sent::{Kind, Parked, Race, Sent};
+use super::sent::{Kind, Parked, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::resp::{RequestScanner, Step, write};
-use crate::stats::{Fault, Limit};
+use crate::stats::Fault;
 use crate::topology::{NodeId, Role};
 
 /// Back-off after a failed connect, doubled each time.
 const SHUT_FIRST: Duration = Duration::from_millis(100);
 const SHUT_LONGEST: Duration = Duration::from_secs(2);
-
-/// How long a command waits before a node that refused it is asked again although nothing is known to have changed.
-const REFUSED_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long a node that refused a login is not asked again with it for reads.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
@@ -302,100 +298,6 @@ impl Worker {
             since,
             refused: None,
         });
-    }
-
-    /// Sends parked batches for which there is a node, and gives up on those that waited too long.
-    pub(super) fn unpark(&mut self) {
-        // What a client sent in order goes on in order: nothing of it before what still waits.
-        let mut waiting: Vec<ClientKey> = Vec::new();
-        for mut parked in std::mem::take(&mut self.parked) {
-            let Some(profile) = self
-                .clients
-                .get(parked.client)
-                .map(|client| client.session.profile)
-            else {
-                self.hold_no_more(&parked);
-                continue;
-            };
-            let reads = matches!(parked.kind, Kind::Reads { .. });
-            let writers = if reads { 0 } else { parked.left };
-            let mut sent = Sent {
-                client: parked.client,
-                batch: parked.batch,
-                left: parked.left,
-                done: 0,
-                bytes: parked.requests.len(),
-                kind: parked.kind,
-                edit: parked.edit.clone(),
-                race: Race::None,
-                at: self.now,
-                writes: self.writes_among(&parked.requests, writers),
-            };
-            let goes = !waiting.contains(&parked.client) && self.may_go(&parked);
-            let link = goes.then(|| self.link_for(parked.client, parked.kind, profile));
-            if let Some(link) = link.flatten() {
-                self.hold_no_more(&parked);
-                self.unparked(parked.client, Some(link));
-                let requests = std::mem::take(&mut parked.requests);
-                let requests = self.readdressed(link, requests, &mut sent.edit);
-                sent.bytes = requests.len();
-                self.put(link, &requests, sent);
-            } else if self.now >= parked.since + self.settings.limits.hold {
-                self.hold_no_more(&parked);
-                self.unparked(parked.client, None);
-                self.stats.limits[Limit::Hold as usize].add(1);
-                let read = matches!(parked.kind, Kind::Reads { .. });
-                self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
-            } else {
-                waiting.push(parked.client);
-                self.parked.push_back(parked);
-            }
-        }
-        self.land();
-        self.resubscribe();
-    }
-
-    /// Whether what a node refused is to be tried: not there again until it is known to be something else now, or for a
-    /// while has not been.
-    fn may_go(&self, parked: &Parked) -> bool {
-        parked.refused.is_none_or(|refusal| {
-            self.route.master != Some(refusal.by)
-                || self.topology.version != refusal.version
-                || self.now >= refusal.at + REFUSED_AGAIN
-        })
-    }
-
-    /// Leaves a node that refused a read out for a moment, so that the next one goes elsewhere.
-    pub(super) fn pass_over(&mut self, node: NodeId) {
-        let until = self.now + REFUSED_AGAIN;
-        let shut = &mut self.shut[node.index()];
-        if shut.is_none_or(|(shut, _)| shut < until) {
-            *shut = Some((until, REFUSED_AGAIN));
-        }
-    }
-
-    fn unparked(&mut self, client: ClientKey, link: Option<LinkKey>) {
-        let node = link.and_then(|key| self.links.get(key)).map(|link| link.node);
-        let on_master = node.is_some() && node == self.route.master;
-        if let Some(client) = self.clients.get_mut(client) {
-            client.parked = client.parked.saturating_sub(1);
-            // A read that went elsewhere leaves the master's lane: what writes then waits for it.
-            client.master_link = link.filter(|_| on_master);
-            client.lane = if on_master { Lane::Master } else { Lane::Reading };
-        }
-    }
-
-    fn link_for(&mut self, client: ClientKey, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
-        let node = match kind {
-            // The last attempt goes where the answer is surest.
-            Kind::Reads { retries: 0 } => self.route.last_resort().or_else(|| self.reader(profile)),
-            Kind::Reads { .. } => self.reader(profile),
-            _ => self.route.master,
-        }?;
-        // What a client sent in order goes on in order: on the link that took what came before it.
-        let before = self.clients.get(client).and_then(|client| client.master_link);
-        let same = before.filter(|key| self.links.get(*key).is_some_and(|link| link.node == node));
-        same.or_else(|| self.shared_link(node, profile))
     }
 
     pub(super) fn is_another_usable(&self, node: NodeId) -> bool {

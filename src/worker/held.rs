@@ -29,7 +29,7 @@ impl Worker {
     pub(super) fn hold(&mut self, parked: Parked) {
         self.grown += parked.requests.len();
         self.held.add((&parked).into());
-        self.parked.push_back(parked);
+        self.keep_parked(parked);
         self.tell_held();
     }
 

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
 
 use super::client::Mode;
+use super::events::link_token;
 use super::link::{Cause, Link, Phase, Use};
 use super::profile::ProfileId;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved, Socket};
-use super::turn::{Worker, link_token};
+use super::turn::Worker;
 use crate::resp::write;
 use crate::topology::NodeId;
 
@@ -105,8 +104,8 @@ impl Worker {
         }
         self.stats.node(node).connects.add(1);
         self.hurried = true;
-        let stream = match TcpStream::connect(address) {
-            Ok(stream) => stream,
+        let socket = match Socket::connect(address) {
+            Ok(socket) => socket,
             Err(error) => {
                 debug!(%error, %address, "cannot connect");
                 self.attempts.fail(node, self.now);
@@ -114,8 +113,7 @@ impl Worker {
                 return None;
             }
         };
-        tune(&stream);
-        let mut link = Link::new((node, address), profile, Socket::Tcp(stream), usage, self.now);
+        let mut link = Link::new((node, address), profile, socket, usage, self.now);
         let replies = self.profiles.get(profile).handshake(&mut link.handshake);
         link.handshake_replies = replies;
         if matches!(usage, Use::Leased(_)) {
@@ -393,22 +391,6 @@ impl Worker {
             if keys.is_empty() {
                 index.remove(&place);
             }
-        }
-    }
-}
-
-/// No delay for small packets; a peer that vanished without a word is noticed.
-fn tune(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(5));
-    let socket = SockRef::from(stream);
-    for result in [
-        stream.set_nodelay(true),
-        socket.set_tcp_keepalive(&keepalive.with_retries(3)),
-    ] {
-        if let Err(error) = result {
-            debug!(%error, "a link's socket option was not set");
         }
     }
 }

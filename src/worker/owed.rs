@@ -73,6 +73,11 @@ impl Owed {
         self.batches.front().is_some_and(|batch| batch.id == id)
     }
 
+    /// How many batches come before this one.
+    pub(super) fn place(&self, id: BatchId) -> Option<usize> {
+        self.find(id)
+    }
+
     /// Whether bytes of this batch are dropped.
     pub(super) fn is_silent(&self, id: BatchId) -> bool {
         self.find(id).is_some_and(|at| self.batches[at].silent)

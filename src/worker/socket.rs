@@ -1,27 +1,52 @@
 //! A stream socket of either kind, so that a Unix socket's client is a client like any other.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use socket2::{SockRef, TcpKeepalive};
+use tracing::debug;
+
+#[cfg(test)]
+use super::wire::{self, Wire};
 
 /// A connected stream.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// In the simulation.
+    #[cfg(test)]
+    Wire(Wire),
 }
 
 impl Socket {
+    /// Begins to connect.
+    pub(super) fn connect(address: SocketAddr) -> io::Result<Socket> {
+        #[cfg(test)]
+        if let Some(wire) = wire::connect(address) {
+            return Ok(Socket::Wire(wire));
+        }
+        let stream = TcpStream::connect(address)?;
+        tune(&stream);
+        Ok(Socket::Tcp(stream))
+    }
+
     /// Asks for readiness in both directions, once for the socket's life (edge-triggered).
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self {
             Socket::Tcp(stream) => stream.register(registry, token, interest),
             Socket::Unix(stream) => stream.register(registry, token, interest),
+            #[cfg(test)]
+            Socket::Wire(wire) => {
+                wire.register(token);
+                Ok(())
+            }
         }
     }
 
@@ -32,6 +57,8 @@ impl Socket {
                 .peer_addr()
                 .map_or_else(|_| "?:0".to_owned(), |address| address.to_string()),
             Socket::Unix(stream) => Self::path(stream.local_addr()),
+            #[cfg(test)]
+            Socket::Wire(_) => "?:0".to_owned(),
         }
     }
 
@@ -42,6 +69,8 @@ impl Socket {
                 .local_addr()
                 .map_or_else(|_| "?:0".to_owned(), |address| address.to_string()),
             Socket::Unix(_) => self.peer(),
+            #[cfg(test)]
+            Socket::Wire(_) => self.peer(),
         }
     }
 
@@ -50,6 +79,8 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.as_raw_fd(),
             Socket::Unix(stream) => stream.as_raw_fd(),
+            #[cfg(test)]
+            Socket::Wire(_) => -1,
         }
     }
 
@@ -65,6 +96,8 @@ impl Socket {
         let _ = match self {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(test)]
+            Socket::Wire(_) => Ok(()),
         };
     }
 
@@ -77,6 +110,24 @@ impl Socket {
                 Err(error) => Some(error),
             },
             Socket::Unix(_) => None,
+            #[cfg(test)]
+            Socket::Wire(wire) => wire.connect_error(),
+        }
+    }
+}
+
+/// No delay for small packets; a peer that vanished without a word is noticed.
+fn tune(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(5));
+    let socket = SockRef::from(stream);
+    for result in [
+        stream.set_nodelay(true),
+        socket.set_tcp_keepalive(&keepalive.with_retries(3)),
+    ] {
+        if let Err(error) = result {
+            debug!(%error, "a link's socket option was not set");
         }
     }
 }
@@ -86,6 +137,8 @@ impl Read for Socket {
         match self {
             Socket::Tcp(stream) => stream.read(into),
             Socket::Unix(stream) => stream.read(into),
+            #[cfg(test)]
+            Socket::Wire(wire) => wire.read(into),
         }
     }
 }
@@ -95,6 +148,8 @@ impl Write for Socket {
         match self {
             Socket::Tcp(stream) => stream.write(from),
             Socket::Unix(stream) => stream.write(from),
+            #[cfg(test)]
+            Socket::Wire(wire) => wire.write(from),
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
-use mio::event::Event;
 use mio::{Events, Poll, Token};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -15,6 +14,7 @@ use rustc_hash::FxBuildHasher;
 use tracing::error;
 
 use super::client::Client;
+use super::events::{Readiness, Target, WAKE, client_token, link_token, target};
 use super::gather::Gather;
 use super::last_keys::LastKeys;
 use super::late::Late;
@@ -34,9 +34,6 @@ use crate::resp::Bounds;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::topology::{MAX_NODES, NodeId, Topology};
-
-/// The token of the waker.
-pub(super) const WAKE: Token = Token(usize::MAX);
 
 /// Bytes taken from a client's socket at a time.
 const REQUEST_BUFFER: usize = 64 * 1024;
@@ -234,19 +231,24 @@ impl Worker {
             }
             self.now = Instant::now();
             for event in &events {
-                self.guarded(|worker| worker.event(event), event.token());
+                self.ready(event.token(), Readiness::of(event));
             }
-            self.settle();
-            if self.now >= self.swept + self.sweep_interval() {
-                self.swept = self.now;
-                self.sweep();
-                self.settle();
-            }
-            if self.late.due().is_some_and(|due| self.now >= due) {
-                self.guarded(Worker::hedge_overdue, WAKE);
-            }
-            self.finish();
+            self.end_turn();
         }
+    }
+
+    /// Goes on with everything that the events of this turn have set going, and writes what came of it.
+    pub(super) fn end_turn(&mut self) {
+        self.settle();
+        if self.now >= self.swept + self.sweep_interval() {
+            self.swept = self.now;
+            self.sweep();
+            self.settle();
+        }
+        if self.late.due().is_some_and(|due| self.now >= due) {
+            self.guarded(Worker::hedge_overdue, WAKE);
+        }
+        self.finish();
     }
 
     /// How long to sleep when no socket is ready.
@@ -287,11 +289,18 @@ impl Worker {
         }
     }
 
-    fn event(&mut self, event: &Event) {
-        let readable = event.is_readable();
-        let writable = event.is_writable();
-        let closed = event.is_read_closed() || event.is_error();
-        match target(event.token()) {
+    /// A socket is ready, or there is mail.
+    pub(super) fn ready(&mut self, token: Token, readiness: Readiness) {
+        self.guarded(|worker| worker.event(token, readiness), token);
+    }
+
+    fn event(&mut self, token: Token, readiness: Readiness) {
+        let Readiness {
+            readable,
+            writable,
+            closed,
+        } = readiness;
+        match target(token) {
             Some(Target::Client(index)) => {
                 if let Some(key) = self.clients.key_at(index) {
                     self.client_ready(key, readable, writable, closed);
@@ -390,26 +399,4 @@ fn give_back<T>(list: &mut Vec<T>, emptied: Vec<T>) {
     if list.is_empty() {
         *list = emptied;
     }
-}
-
-/// Whose event it is.
-enum Target {
-    Client(usize),
-    Link(usize),
-}
-
-fn target(token: Token) -> Option<Target> {
-    match token {
-        WAKE => None,
-        Token(number) if number % 2 == 0 => Some(Target::Client(number / 2)),
-        Token(number) => Some(Target::Link(number / 2)),
-    }
-}
-
-pub(super) fn client_token(key: ClientKey) -> Token {
-    Token(key.index() * 2)
-}
-
-pub(super) fn link_token(key: LinkKey) -> Token {
-    Token(key.index() * 2 + 1)
 }

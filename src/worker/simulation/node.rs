@@ -1,0 +1,408 @@
+//! A small deterministic server: writes go into a log, reads name their key, some commands wait. It answers in pieces.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::super::wire::Wire;
+use super::ledger::Ledger;
+use crate::resp::{Arguments, Bounds, ReplyScanner, RequestScanner, Step, write};
+use crate::simulation::Dice;
+
+const BOUNDS: Bounds = Bounds {
+    arguments: 100,
+    bulk: 1 << 20,
+};
+const READONLY: &str = "READONLY You can't write against a read only replica.";
+
+/// What a master does.
+#[derive(Debug)]
+enum Waits {
+    No,
+    /// BLPOP of that client, until then.
+    Pop(u32, Duration),
+}
+
+/// A connection of the worker's.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) wire: Wire,
+    id: u64,
+    /// What the worker handed over and this node has not looked at.
+    pub(super) input: Vec<u8>,
+    /// What of `input` the ledger knows already.
+    seen: usize,
+    /// Answers under way, and how far those that left have come.
+    pub(super) output: Vec<u8>,
+    left: Vec<u8>,
+    scanner: ReplyScanner,
+    queued: Option<Vec<Vec<u8>>>,
+    spoiled: bool,
+    waits: Waits,
+    closes: bool,
+}
+
+/// A server.
+#[derive(Debug)]
+pub(super) struct Node {
+    number: usize,
+    pub(super) master: bool,
+    pub(super) down_until: Duration,
+    pub(super) frozen_until: Duration,
+    pub(super) conns: Vec<Conn>,
+    /// Connections that it has ended.
+    pub(super) ended: Vec<Conn>,
+    log: Vec<Vec<u8>>,
+    /// Elements for clients that do not wait yet.
+    queues: HashMap<u32, Vec<u32>>,
+    next_id: u64,
+}
+
+impl Node {
+    pub(super) fn new(number: usize) -> Self {
+        Node {
+            number,
+            master: number == 0,
+            down_until: Duration::ZERO,
+            frozen_until: Duration::ZERO,
+            conns: Vec::new(),
+            ended: Vec::new(),
+            log: Vec::new(),
+            queues: HashMap::new(),
+            next_id: 1,
+        }
+    }
+
+    pub(super) fn accept(&mut self, wire: Wire) {
+        wire.grant(64);
+        self.conns.push(Conn::new(wire, self.next_id));
+        self.next_id += 1;
+    }
+
+    /// Takes what the worker wrote into the kernel's buffers, whatever the process does.
+    pub(super) fn receive(&mut self, ledger: &mut Ledger) {
+        self.conns.retain_mut(|conn| {
+            conn.receive(ledger);
+            !conn.wire.is_left()
+        });
+    }
+
+    /// Runs what was received, at most so many commands on each connection.
+    pub(super) fn work(&mut self, most: usize, now: Duration, ledger: &mut Ledger) {
+        for index in 0..self.conns.len() {
+            for _ in 0..most {
+                let conn = &mut self.conns[index];
+                if let Waits::Pop(_, until) = conn.waits {
+                    if now < until {
+                        break;
+                    }
+                    conn.waits = Waits::No;
+                    conn.output.extend_from_slice(b"*-1\r\n");
+                }
+                if conn.closes {
+                    break;
+                }
+                let Some(length) = complete(&conn.input) else {
+                    break;
+                };
+                let request: Vec<u8> = conn.input.drain(..length).collect();
+                conn.seen -= length;
+                self.run(index, &request, now, ledger);
+            }
+        }
+    }
+
+    fn run(&mut self, index: usize, request: &[u8], now: Duration, ledger: &mut Ledger) {
+        let words = words(request);
+        ledger.say(|| {
+            format!(
+                "node {} runs on {}: {}",
+                self.number,
+                self.conns[index].id,
+                String::from_utf8_lossy(&words.join(&b' '))
+            )
+        });
+        let mut reply = Vec::new();
+        let writes = matches!(words[0], b"RPUSH" | b"BLPOP");
+        match words[0] {
+            _ if writes && !self.master => {
+                self.conns[index].spoiled |= self.conns[index].queued.is_some();
+                write::error(&mut reply, READONLY);
+            }
+            b"GET" => write::bulk(&mut reply, &[b"value of ", words[1]].concat()),
+            b"RPUSH" => match &mut self.conns[index].queued {
+                Some(queued) => {
+                    queued.push(words[2].to_vec());
+                    reply.extend_from_slice(b"+QUEUED\r\n");
+                }
+                None => self.append(words[2], &mut reply, ledger),
+            },
+            b"MULTI" => {
+                (self.conns[index].queued, self.conns[index].spoiled) = (Some(Vec::new()), false);
+                reply.extend_from_slice(b"+OK\r\n");
+            }
+            b"EXEC" => self.exec(index, &mut reply, ledger),
+            b"BLPOP" => {
+                let client = client_of(words[1]);
+                let element = self.queues.get_mut(&client).and_then(Vec::pop);
+                if let Some(element) = element {
+                    let answered = self.conns[index].output.is_empty();
+                    give(element, client, &mut reply, answered, ledger);
+                } else {
+                    let seconds = std::str::from_utf8(words[2])
+                        .ok()
+                        .and_then(|text| text.parse().ok());
+                    let until = now + Duration::from_secs_f64(seconds.unwrap_or(1.0));
+                    self.conns[index].waits = Waits::Pop(client, until);
+                }
+            }
+            b"CLIENT" if words[1] == b"ID" => write::integer(&mut reply, self.conns[index].id),
+            b"CLIENT" if words[1] == b"UNBLOCK" => {
+                let id = std::str::from_utf8(words[2])
+                    .ok()
+                    .and_then(|text| text.parse::<u64>().ok());
+                let waiting = self
+                    .conns
+                    .iter_mut()
+                    .find(|conn| Some(conn.id) == id && matches!(conn.waits, Waits::Pop(..)));
+                write::integer(&mut reply, u64::from(waiting.is_some()));
+                if let Some(conn) = waiting {
+                    conn.waits = Waits::No;
+                    write::error(&mut conn.output, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
+                }
+            }
+            _ => ledger.breaks(format!("unexpected: {}", String::from_utf8_lossy(request))),
+        }
+        self.conns[index].output.extend(reply);
+    }
+
+    fn append(&mut self, id: &[u8], reply: &mut Vec<u8>, ledger: &mut Ledger) {
+        ledger.apply(id_of(id));
+        self.log.push(id.to_vec());
+        write::integer(reply, self.log.len() as u64);
+    }
+
+    fn exec(&mut self, index: usize, reply: &mut Vec<u8>, ledger: &mut Ledger) {
+        let conn = &mut self.conns[index];
+        let Some(queued) = conn.queued.take() else {
+            return write::error(reply, "ERR EXEC without MULTI");
+        };
+        if conn.spoiled {
+            return write::error(
+                reply,
+                "EXECABORT Transaction discarded because of previous errors.",
+            );
+        }
+        if !self.master && !queued.is_empty() {
+            return write::error(
+                reply,
+                format!("EXECABORT Transaction discarded because of: {READONLY}"),
+            );
+        }
+        reply.extend_from_slice(format!("*{}\r\n", queued.len()).as_bytes());
+        for id in queued {
+            self.append(&id, reply, ledger);
+        }
+    }
+
+    /// Somebody else pushes an element.
+    pub(super) fn push(&mut self, element: u32, client: u32, ledger: &mut Ledger) {
+        let waits = |conn: &&mut Conn| {
+            !conn.wire.is_left() && matches!(conn.waits, Waits::Pop(of, _) if of == client)
+        };
+        match self.conns.iter_mut().find(waits) {
+            Some(conn) => {
+                conn.waits = Waits::No;
+                let answered = conn.output.is_empty();
+                give(element, client, &mut conn.output, answered, ledger);
+            }
+            None => self.queues.entry(client).or_default().push(element),
+        }
+    }
+
+    /// It is a replica from now on (`disconnectAllBlockedClients` in blocked.c).
+    pub(super) fn demote(&mut self) {
+        self.master = false;
+        for conn in &mut self.conns {
+            if matches!(conn.waits, Waits::Pop(..)) {
+                (conn.waits, conn.closes) = (Waits::No, true);
+                write::error(
+                    &mut conn.output,
+                    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+                );
+            }
+        }
+    }
+
+    /// It is master from now on, with what it had got of another one.
+    pub(super) fn promote(&mut self, other: &Node, all: bool, missing: usize) {
+        self.master = true;
+        let got = if all {
+            other.log.len()
+        } else {
+            other.log.len().saturating_sub(missing)
+        };
+        self.log = other.log[..got].to_vec();
+        self.queues.clone_from(&other.queues);
+    }
+
+    /// The process ends; connections break.
+    pub(super) fn crash(&mut self, ledger: &mut Ledger) {
+        self.receive(ledger);
+        for conn in self.conns.drain(..) {
+            ledger.torn |= !conn.scanner.at_start();
+            conn.wire.cut();
+            self.ended.push(conn);
+        }
+    }
+
+    /// One of its connections breaks or ends, wherever it is. False: it has none.
+    pub(super) fn lose_one(&mut self, dice: &mut Dice, ledger: &mut Ledger) -> bool {
+        self.receive(ledger);
+        if self.conns.is_empty() {
+            return false;
+        }
+        let mut conn = self.conns.swap_remove(dice.index(self.conns.len()));
+        // A reset takes with it what has not been read.
+        ledger.torn |= !conn.scanner.at_start();
+        conn.answer(dice.index(conn.output.len() + 1));
+        ledger.torn |= !conn.scanner.at_start();
+        if dice.once_in(2) {
+            conn.wire.cut();
+        } else {
+            conn.wire.end();
+        }
+        self.ended.push(conn);
+        true
+    }
+
+    /// The kernel takes more of what the worker writes.
+    pub(super) fn open_windows(&mut self, dice: &mut Dice) {
+        for conn in &self.conns {
+            if !conn.wire.has_room() {
+                conn.wire.grant(dice.index(400) + 1);
+            }
+        }
+    }
+
+    /// Answers leave, so many bytes of each connection at most.
+    pub(super) fn answer(&mut self, mut most: impl FnMut(usize) -> usize) {
+        for conn in &mut self.conns {
+            let bytes = most(conn.output.len());
+            conn.answer(bytes);
+        }
+        let over = |conn: &mut Conn| conn.closes && conn.output.is_empty();
+        for conn in self.conns.extract_if(.., over) {
+            conn.wire.end();
+            self.ended.push(conn);
+        }
+    }
+}
+
+impl Conn {
+    pub(super) fn new(wire: Wire, id: u64) -> Self {
+        Conn {
+            wire,
+            id,
+            input: Vec::new(),
+            seen: 0,
+            output: Vec::new(),
+            left: Vec::new(),
+            scanner: ReplyScanner::default(),
+            queued: None,
+            spoiled: false,
+            waits: Waits::No,
+            closes: false,
+        }
+    }
+
+    /// The worker has dropped its end while a reply was halfway.
+    pub(super) fn is_torn(&self) -> bool {
+        self.wire.is_left() && !self.scanner.at_start()
+    }
+
+    /// So many bytes of its answers leave.
+    fn answer(&mut self, bytes: usize) {
+        self.wire.send(&self.output[..bytes]);
+        self.left.extend(self.output.drain(..bytes));
+        while !self.left.is_empty() {
+            match self.scanner.scan(&self.left) {
+                Ok(scanned) if scanned.taken > 0 => drop(self.left.drain(..scanned.taken)),
+                // The beginning of a line.
+                _ => break,
+            }
+        }
+    }
+
+    /// Takes what the worker wrote.
+    pub(super) fn receive(&mut self, ledger: &mut Ledger) {
+        self.input.extend(self.wire.take());
+        while let Some(length) = complete(&self.input[self.seen..]) {
+            let request = &self.input[self.seen..self.seen + length];
+            let words = words(request);
+            match words[0] {
+                b"RPUSH" => ledger.hand(id_of(words[2])),
+                b"EXEC" | b"BLPOP" => ledger.special_handed.extend(self.wire_owner(&words)),
+                _ => {}
+            }
+            self.seen += length;
+        }
+    }
+
+    /// Whose special command it is.
+    fn wire_owner(&self, words: &[&[u8]]) -> Option<u32> {
+        if words[0] == b"BLPOP" {
+            return Some(client_of(words[1]));
+        }
+        let queued = self.queued.iter().flatten().map(|id| id_of(id).0).next();
+        queued.or_else(|| {
+            let before = &self.input[..self.seen];
+            let mut at = 0;
+            let mut owner = None;
+            while let Some(length) = complete(&before[at..]) {
+                let earlier = self::words(&before[at..at + length]);
+                if earlier[0] == b"RPUSH" {
+                    owner = Some(id_of(earlier[2]).0);
+                }
+                at += length;
+            }
+            owner
+        })
+    }
+}
+
+fn give(element: u32, client: u32, reply: &mut Vec<u8>, answered: bool, ledger: &mut Ledger) {
+    ledger.pop(element, client, answered);
+    reply.extend_from_slice(b"*2\r\n");
+    write::bulk(reply, format!("queue.{client}").as_bytes());
+    write::bulk(reply, element.to_string().as_bytes());
+}
+
+/// The length of the first request, if it is all there.
+fn complete(bytes: &[u8]) -> Option<usize> {
+    match RequestScanner::default().scan(bytes, BOUNDS) {
+        Ok(Step::Complete(request)) => Some(request.len),
+        _ => None,
+    }
+}
+
+fn words(request: &[u8]) -> Vec<&[u8]> {
+    Arguments::of(request).collect()
+}
+
+fn numbers(text: &[u8]) -> Vec<u32> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.split('.').filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Of `3.17`.
+fn id_of(text: &[u8]) -> (u32, u32) {
+    match numbers(text)[..] {
+        [client, number] => (client, number),
+        _ => (u32::MAX, 0),
+    }
+}
+
+/// Of `queue.3`.
+fn client_of(key: &[u8]) -> u32 {
+    numbers(key).first().copied().unwrap_or(u32::MAX)
+}
