@@ -7,11 +7,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::client::Lane;
+use super::edit::Edit;
+use super::link::Link;
+use super::owed::{BatchId, Owed};
 use super::profile::ProfileId;
 use super::sent::{Kind, Parked, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
+use super::waiting::Held;
 use crate::stats::Limit;
 use crate::topology::NodeId;
 
@@ -114,8 +118,68 @@ impl Worker {
         let Some(client) = self.clients.get(parked.client) else {
             return true;
         };
-        let same = client.master_link == Some(link) && !elsewhere.contains(&parked.client.index());
-        !parked.kind.may_write() || same || client.owed.is_next(parked.batch)
+        let elsewhere = elsewhere.contains(&parked.client.index());
+        let next = client.owed.is_next(parked.batch) || client.master_link == Some(link) && !elsewhere;
+        !parked.kind.may_write() || next && !self.is_overtaken(parked, link, elsewhere)
+    }
+
+    /// Whether a write that its client sent later is under way, on that link or (`elsewhere`) on any: a node may have
+    /// become the master between the two.
+    fn is_overtaken(&self, parked: &Parked, link: LinkKey, elsewhere: bool) -> bool {
+        let owed = self.clients.get(parked.client).map(|client| &client.owed);
+        let place = |batch| owed.and_then(|owed| owed.place(batch));
+        let own = place(parked.batch);
+        let is_later =
+            |sent: &Sent| sent.client == parked.client && sent.kind.may_write() && place(sent.batch) > own;
+        let has_later = |link: &Link| link.pipeline.iter().any(is_later);
+        self.links.get(link).is_some_and(has_later) || elsewhere && self.links.iter().any(has_later)
+    }
+
+    /// A write of a client has run: those before it that were refused, and wait, would run behind it.
+    pub(super) fn give_up_overtaken(&mut self, key: ClientKey, batch: BatchId) {
+        let Some(client) = self.clients.get(key).filter(|client| client.parked > 0) else {
+            return;
+        };
+        let ran = client.owed.place(batch);
+        let overtaken = |parked: &Parked, owed: &Owed| {
+            parked.client == key && parked.kind.may_write() && owed.place(parked.batch) < ran
+        };
+        let (gone, stay): (Vec<Parked>, Vec<Parked>) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|parked| overtaken(parked, &client.owed));
+        self.parked = stay.into();
+        for parked in gone {
+            self.hold_no_more(&parked);
+            if let Some(client) = self.clients.get_mut(key) {
+                client.parked = client.parked.saturating_sub(1);
+            }
+            let sent = Sent {
+                batch: parked.batch,
+                left: parked.left,
+                ..Sent::own(key, &[], parked.kind, Edit::None, self.now)
+            };
+            self.fail_batch_with(&sent, texts::OVERTAKEN);
+        }
+        self.give_up_adrift(key);
+    }
+
+    /// The same on the client's own connection: what was put aside was sent before.
+    fn give_up_adrift(&mut self, key: ClientKey) {
+        let Some(at) = self.adrift.iter().position(|adrift| adrift.client == key) else {
+            return;
+        };
+        let mut adrift = self.adrift.swap_remove(at);
+        self.hold_adrift_no_more(&adrift);
+        let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut adrift.pipeline)
+            .into_iter()
+            .partition(|(sent, _)| matches!(sent.kind, Kind::Writes | Kind::Script { .. }));
+        adrift.pipeline = stay.into();
+        let left = Held::from(&adrift);
+        self.hold_adrift(key, left.commands, left.bytes);
+        self.adrift.push(adrift);
+        for (sent, _) in gone {
+            self.fail_batch_with(&sent, texts::OVERTAKEN);
+        }
     }
 
     fn unparked(&mut self, client: ClientKey, link: Option<LinkKey>) {

@@ -208,6 +208,9 @@ impl Worker {
             _ => {}
         }
         self.acknowledge(node, sent, bytes);
+        if sent.kind.may_write() {
+            self.give_up_overtaken(sent.client, sent.batch);
+        }
         let took = self.now.saturating_duration_since(sent.at);
         if matches!(sent.kind, Kind::Reads { .. }) {
             self.read_went_through(node, took, bytes);

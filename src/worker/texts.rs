@@ -15,6 +15,9 @@ pub(super) const HELD_ENOUGH: &str = "TRYAGAIN redis-ambassador: no node is reac
 /// EXEC of a transaction for which there was no master, when as much waits as may.
 pub(super) const NOT_BEGUN_CROWDED: &str = "EXECABORT redis-ambassador: no master is reachable, and as many commands wait for one as limits.hold_commands and limits.hold_bytes allow; nothing of this transaction was run";
 
+/// A node refused it as no master, and became the master before the next command of the same client.
+pub(super) const OVERTAKEN: &str = "TRYAGAIN redis-ambassador: the master changed and a later command of this connection ran first; this command was not run";
+
 /// No node that may serve reads was there within `limits.hold`.
 pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usable and the read policy does not allow the master; the command was not run";
 
