@@ -250,6 +250,16 @@ impl Worker {
         self.take_state_along(owner);
     }
 
+    /// Nothing of a client's waits for another connection any more: it goes on on the one that it has.
+    pub(super) fn is_adrift_no_more(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.parked = client.parked.saturating_sub(1);
+            if let Mode::Leased(lease) = &mut client.mode {
+                (lease.adrift, lease.since) = (false, None);
+            }
+        }
+    }
+
     fn is_adrift(&self, key: ClientKey) -> bool {
         let client = self.clients.get(key);
         client.is_some_and(|client| matches!(&client.mode, Mode::Leased(lease) if lease.adrift))

@@ -111,10 +111,7 @@ impl Worker {
             let sent = taken.sent(self.now);
             return self.fail_one(&sent, texts::HELD_ENOUGH);
         }
-        let Some(client) = self.clients.get_mut(taken.client) else {
-            return;
-        };
-        client.parked += 1;
+        let since = self.put_aside(taken.client);
         self.hurried = true;
         self.hold(Parked {
             client: taken.client,
@@ -123,7 +120,7 @@ impl Worker {
             kind,
             edit: taken.edit,
             requests: taken.request,
-            since: self.now,
+            since,
             refused: refused.then_some(Refusal {
                 by: taken.node,
                 version: self.topology.version,
@@ -189,22 +186,27 @@ impl Worker {
 
     /// Whether the first command on a link reads.
     pub(super) fn first_reads(&self, key: LinkKey) -> bool {
-        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
-            return false;
-        };
+        matches!(self.class_of_first(key), Some(Class::Read | Class::Any))
+    }
+
+    /// The class of the first command on a link that is not answered yet.
+    pub(super) fn class_of_first(&self, key: LinkKey) -> Option<Class> {
+        let (first, log) = self.links.get(key).and_then(Link::first)?;
         let request = &log[length_of(log, first.done, self.bounds)..];
         let Ok(Step::Complete(found)) = RequestScanner::default().scan(request, self.bounds) else {
-            return false;
+            return None;
         };
-        self.reads(&found, &request[..found.len])
+        self.class_of(&found, &request[..found.len])
     }
 
     /// Whether a request reads and does nothing else.
     pub(super) fn reads(&self, found: &Request, request: &[u8]) -> bool {
-        let class = self
-            .entry(found, request)
-            .map(|command| command.class_of(Arguments::of(request)));
-        matches!(class, Some(Class::Read | Class::Any))
+        matches!(self.class_of(found, request), Some(Class::Read | Class::Any))
+    }
+
+    fn class_of(&self, found: &Request, request: &[u8]) -> Option<Class> {
+        let command = self.entry(found, request)?;
+        Some(command.class_of(Arguments::of(request)))
     }
 
     /// Cuts the first request out of its batch. `None`: its client has gone, or nobody can be asked.

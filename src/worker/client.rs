@@ -282,6 +282,8 @@ pub(super) struct Client {
     pub(super) pending: usize,
     /// A script is under way that is learned when its reply comes.
     pub(super) learns: bool,
+    /// Since when something of it had to be put aside that was not answered since.
+    pub(super) aside: Option<Instant>,
     /// Batches taken back from a dead link that wait for a node.
     pub(super) parked: u32,
     pub(super) session: Session,
@@ -332,6 +334,7 @@ impl Client {
             master_link: None,
             pending: 0,
             learns: false,
+            aside: None,
             parked: 0,
             session,
             mode: Mode::Shared,

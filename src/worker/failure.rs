@@ -50,7 +50,8 @@ impl Worker {
         if let Some(owner) = owner
             && (self.fail_lease(key, owner, &mut link, cause) || self.will_resubscribe(owner, &link))
         {
-            return self.unpark();
+            self.unpark_due = true;
+            return;
         }
         for (index, (sent, requests, handed_over)) in link.take_unanswered().into_iter().enumerate() {
             if self.runs_elsewhere(&sent) {
@@ -116,7 +117,7 @@ impl Worker {
         if let Some(owner) = owner {
             self.owner_lost_lease(owner);
         }
-        self.unpark();
+        self.unpark_due = true;
     }
 
     /// What becomes of a batch with commands that may write, of which so many bytes were handed to a socket that is
@@ -279,14 +280,12 @@ impl Worker {
         if self.room_for(sent.left as usize, requests.len()).is_err() {
             return self.fail_batch_with(sent, texts::HELD_ENOUGH);
         }
-        if let Some(client) = self.clients.get_mut(sent.client) {
-            client.parked += 1;
-        }
+        let since = self.put_aside(sent.client);
         self.hurried = true;
         if matches!(kind, Kind::Reads { .. }) {
             self.stats.reads_retried.add(u64::from(sent.left));
         }
-        let (client, batch, left, since) = (sent.client, sent.batch, sent.left, self.now);
+        let (client, batch, left) = (sent.client, sent.batch, sent.left);
         let edit = sent.edit.clone();
         self.hold(Parked {
             client,

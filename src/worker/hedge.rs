@@ -49,10 +49,12 @@ impl Worker {
             let Some(link) = self.links.get(*key) else {
                 continue;
             };
-            for (index, sent) in link.pipeline.iter().take(LOOKED_AT).enumerate() {
-                if !matches!(sent.kind, Kind::Reads { .. }) {
-                    continue;
-                }
+            let open = link
+                .pipeline
+                .iter()
+                .enumerate()
+                .filter(|(_, sent)| matches!(sent.kind, Kind::Reads { .. }) && sent.race == Race::None);
+            for (index, sent) in open.take(LOOKED_AT) {
                 let is_late = now >= sent.at + delay;
                 // Of those that are late some may be left, for want of budget.
                 let again = if is_late { now } else { sent.at } + delay;
@@ -207,7 +209,7 @@ impl Link {
     fn find(&mut self, client: ClientKey, batch: BatchId) -> Option<&mut Sent> {
         self.pipeline
             .iter_mut()
-            .find(|sent| sent.batch == batch && sent.client == client)
+            .find(|sent| sent.batch == batch && sent.client == client && sent.kind != Kind::Loser)
     }
 
     /// Whether that batch is on it and its race is open.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::owed::BatchId;
 use super::profile::ProfileId;
 use super::script_store::Sha;
-use super::sent::Sent;
+use super::sent::{Kind, Sent};
 use super::slots::ClientKey;
 use super::socket::{self, Moved, Socket};
 use super::writes::Writes;
@@ -325,7 +325,7 @@ impl Link {
         let mut at = self.answered;
         for sent in &self.pipeline {
             let range = at..at + sent.bytes;
-            if sent.batch == batch && sent.client == client {
+            if sent.batch == batch && sent.client == client && sent.kind != Kind::Loser {
                 return self.log.get(range).filter(|_| self.keeps).map(<[u8]>::to_vec);
             }
             at = range.end;

@@ -8,6 +8,7 @@ use super::client::Mode;
 use super::events::link_token;
 use super::link::{Cause, Link, Phase, Use};
 use super::profile::ProfileId;
+use super::sent::Kind;
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved, Socket};
 use super::turn::Worker;
@@ -85,6 +86,7 @@ impl Worker {
         if self.crowded && *opening <= MOST_OPENING / 2 {
             self.crowded = false;
             self.wake_waiting();
+            self.unpark_due = true;
         }
     }
 
@@ -100,6 +102,10 @@ impl Worker {
         let address = self.topology.node(node)?.address?;
         if !self.attempts.take(node, self.now) {
             self.hurried = true;
+            if self.route.master != Some(node) {
+                // A read goes elsewhere.
+                self.pass_over(node);
+            }
             return None;
         }
         self.stats.node(node).connects.add(1);
@@ -264,7 +270,9 @@ impl Worker {
         let Some(link) = self.links.get_mut(key) else {
             return false;
         };
-        let head = link.owner().or(link.pipeline.front().map(|sent| sent.client));
+        // Nobody gets what a race was lost with.
+        let first = link.pipeline.front().filter(|sent| sent.kind != Kind::Loser);
+        let head = link.owner().or(first.map(|sent| sent.client));
         let slow = head
             .and_then(|head| self.clients.get_mut(head))
             .filter(|client| client.unread() > REST);

@@ -4,7 +4,7 @@
 //! On its way it may be refused once more, by a node that is no master yet or any more; nothing overtakes it meanwhile.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Lane;
 use super::edit::Edit;
@@ -16,6 +16,7 @@ use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use super::waiting::Held;
+use crate::commands::Class;
 use crate::stats::Limit;
 use crate::topology::NodeId;
 
@@ -26,8 +27,11 @@ impl Worker {
     /// Sends parked batches for which there is a node, and gives up on those that waited too long.
     pub(super) fn unpark(&mut self) {
         // What a client sent in order goes on in order: nothing of it before what still waits.
-        let mut waiting: Vec<ClientKey> = Vec::new();
-        let elsewhere = self.written_to_others();
+        let mut waiting: HashSet<usize> = HashSet::new();
+        let master = self.route.master;
+        let elsewhere = self.writers_on(|link| master != Some(link.node));
+        // What goes out below was sent before what still waits: who writes by now is all that counts.
+        let writing = self.writers_on(|_| true);
         for mut parked in std::mem::take(&mut self.parked) {
             let Some(profile) = self
                 .clients
@@ -37,28 +41,17 @@ impl Worker {
                 self.hold_no_more(&parked);
                 continue;
             };
-            let reads = matches!(parked.kind, Kind::Reads { .. });
-            let writers = if reads { 0 } else { parked.left };
-            let mut sent = Sent {
-                client: parked.client,
-                batch: parked.batch,
-                left: parked.left,
-                done: 0,
-                bytes: parked.requests.len(),
-                kind: parked.kind,
-                edit: parked.edit.clone(),
-                race: Race::None,
-                at: self.now,
-                writes: self.writes_among(&parked.requests, writers),
-            };
-            let goes = !waiting.contains(&parked.client) && self.may_go(&parked);
+            let index = parked.client.index();
+            let goes = !waiting.contains(&index) && self.may_go(&parked);
             let link = goes.then(|| self.link_for(parked.client, parked.kind, profile));
-            if let Some(link) = link
-                .flatten()
-                .filter(|link| self.keeps_order(&parked, *link, &elsewhere))
-            {
+            let in_order = |link: &LinkKey| {
+                let elsewhere = elsewhere.contains(&index);
+                self.keeps_order(&parked, *link, elsewhere, writing.contains(&index))
+            };
+            if let Some(link) = link.flatten().filter(in_order) {
                 self.hold_no_more(&parked);
                 self.unparked(parked.client, Some(link));
+                let mut sent = self.sent_again(&parked);
                 let requests = std::mem::take(&mut parked.requests);
                 let requests = self.readdressed(link, requests, &mut sent.edit);
                 sent.bytes = requests.len();
@@ -68,9 +61,10 @@ impl Worker {
                 self.unparked(parked.client, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
                 let read = matches!(parked.kind, Kind::Reads { .. });
+                let sent = self.sent_again(&parked);
                 self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
             } else {
-                waiting.push(parked.client);
+                waiting.insert(index);
                 self.parked.push_back(parked);
             }
         }
@@ -78,10 +72,43 @@ impl Worker {
         self.resubscribe();
     }
 
+    /// Something of a client's has to wait: since when, as one that is put aside again gets no more time.
+    pub(super) fn put_aside(&mut self, key: ClientKey) -> Instant {
+        let now = self.now;
+        self.clients.get_mut(key).map_or(now, |client| {
+            client.parked += 1;
+            *client.aside.get_or_insert(now)
+        })
+    }
+
+    /// What is put on a link of a batch that waited.
+    fn sent_again(&self, parked: &Parked) -> Sent {
+        let reads = matches!(parked.kind, Kind::Reads { .. });
+        let writers = if reads { 0 } else { parked.left };
+        Sent {
+            client: parked.client,
+            batch: parked.batch,
+            left: parked.left,
+            done: 0,
+            bytes: parked.requests.len(),
+            kind: parked.kind,
+            edit: parked.edit.clone(),
+            race: Race::None,
+            at: self.now,
+            writes: self.writes_among(&parked.requests, writers),
+        }
+    }
+
     /// Lists a parked batch before those that its client sent later.
     pub(super) fn keep_parked(&mut self, parked: Parked) {
-        let owed = self.clients.get(parked.client).map(|client| &client.owed);
-        let place = |batch| owed.and_then(|owed| owed.place(batch));
+        let client = self.clients.get(parked.client);
+        let Some(owed) = client
+            .filter(|client| client.parked > 1)
+            .map(|client| &client.owed)
+        else {
+            return self.parked.push_back(parked);
+        };
+        let place = |batch| owed.place(batch);
         let later =
             |other: &Parked| other.client == parked.client && place(other.batch) > place(parked.batch);
         let at = self.parked.iter().position(later).unwrap_or(self.parked.len());
@@ -98,29 +125,27 @@ impl Worker {
         })
     }
 
-    /// The places of clients that have writes under way on nodes that are not the master (any more).
-    fn written_to_others(&self) -> HashSet<usize> {
+    /// The places of clients that have writes under way on such links.
+    fn writers_on(&self, such: impl Fn(&Link) -> bool) -> HashSet<usize> {
         if self.parked.is_empty() {
             return HashSet::new();
         }
-        let others = self
-            .links
-            .iter()
-            .filter(|link| self.route.master != Some(link.node));
-        let written = others.flat_map(|link| &link.pipeline);
+        let links = self.links.iter().filter(|link| such(link));
+        let written = links.flat_map(|link| &link.pipeline);
         let written = written.filter(|sent| sent.kind.may_write());
         written.map(|sent| sent.client.index()).collect()
     }
 
     /// Whether a batch does not overtake on that link what its client sent before it and has not been answered: that may
-    /// be on its way to the former master once more.
-    fn keeps_order(&self, parked: &Parked, link: LinkKey, elsewhere: &HashSet<usize>) -> bool {
+    /// be on its way to the former master once more. `elsewhere`: the client has writes under way on nodes that are not
+    /// the master; `writing`: it has any.
+    fn keeps_order(&self, parked: &Parked, link: LinkKey, elsewhere: bool, writing: bool) -> bool {
         let Some(client) = self.clients.get(parked.client) else {
             return true;
         };
-        let elsewhere = elsewhere.contains(&parked.client.index());
         let next = client.owed.is_next(parked.batch) || client.master_link == Some(link) && !elsewhere;
-        !parked.kind.may_write() || next && !self.is_overtaken(parked, link, elsewhere)
+        let overtaken = || writing && self.is_overtaken(parked, link, elsewhere);
+        !parked.kind.may_write() || next && !overtaken()
     }
 
     /// Whether a write that its client sent later is under way, on that link or (`elsewhere`) on any: a node may have
@@ -135,8 +160,20 @@ impl Worker {
         self.links.get(link).is_some_and(has_later) || elsewhere && self.links.iter().any(has_later)
     }
 
-    /// A write of a client has run: those before it that were refused, and wait, would run behind it.
-    pub(super) fn give_up_overtaken(&mut self, key: ClientKey, batch: BatchId) {
+    /// The first command on a link ran, on a node that refused others before: where it writes, what its client sent
+    /// before it and was refused cannot run in order any more.
+    pub(super) fn first_ran(&mut self, key: LinkKey) {
+        let first = self.links.get(key).and_then(Link::first);
+        let Some((client, batch)) = first.map(|(first, _)| (first.client, first.batch)) else {
+            return;
+        };
+        let waits = self.clients.get(client).is_some_and(|client| client.parked > 0);
+        if waits && self.class_of_first(key) == Some(Class::Write) {
+            self.give_up_overtaken(client, batch);
+        }
+    }
+
+    fn give_up_overtaken(&mut self, key: ClientKey, batch: BatchId) {
         let Some(client) = self.clients.get(key).filter(|client| client.parked > 0) else {
             return;
         };
@@ -174,9 +211,13 @@ impl Worker {
             .into_iter()
             .partition(|(sent, _)| matches!(sent.kind, Kind::Writes | Kind::Script { .. }));
         adrift.pipeline = stay.into();
-        let left = Held::from(&adrift);
-        self.hold_adrift(key, left.commands, left.bytes);
-        self.adrift.push(adrift);
+        if adrift.pipeline.is_empty() {
+            self.is_adrift_no_more(key);
+        } else {
+            let left = Held::from(&adrift);
+            self.hold_adrift(key, left.commands, left.bytes);
+            self.adrift.push(adrift);
+        }
         for (sent, _) in gone {
             self.fail_batch_with(&sent, texts::OVERTAKEN);
         }

@@ -293,7 +293,7 @@ impl Worker {
                     let free = match &client.mode {
                         Mode::Shared => true,
                         // In a transaction too: its id on the master is known.
-                        Mode::Leased(lease) => lease.upload.is_none(),
+                        Mode::Leased(lease) => lease.upload.is_none() && !lease.adrift,
                         Mode::Tunnel(_) => false,
                     };
                     free && wanted.contains(&client.session.id)

@@ -102,6 +102,9 @@ impl Worker {
                 (start, ended) = (at, 0);
                 continue;
             }
+            if refusing && begins != Some(b'-') {
+                self.first_ran(key);
+            }
             ended += 1;
             if self.last_keys.is_on() {
                 self.note_keys(key);
@@ -208,9 +211,6 @@ impl Worker {
             _ => {}
         }
         self.acknowledge(node, sent, bytes);
-        if sent.kind.may_write() {
-            self.give_up_overtaken(sent.client, sent.batch);
-        }
         let took = self.now.saturating_duration_since(sent.at);
         if matches!(sent.kind, Kind::Reads { .. }) {
             self.read_went_through(node, took, bytes);
@@ -223,6 +223,9 @@ impl Worker {
             .latency
             .record(took.as_micros() as u64, u64::from(sent.done));
         if let Some(client) = self.clients.get_mut(sent.client) {
+            if client.parked == 0 {
+                client.aside = None;
+            }
             client.pending = client.pending.saturating_sub(sent.bytes);
         }
         self.deliver(sent.client, sent.batch, bytes, ended);
@@ -296,6 +299,7 @@ impl Worker {
             let go_on = matches!(waits, Stall::Owed | Stall::Pipeline);
             if let Mode::Leased(lease) = &client.mode
                 && lease.is_over()
+                && !lease.adrift
             {
                 self.release_lease(key);
             }

@@ -23,6 +23,7 @@ impl Worker {
         let mut hurried = self.sweep_pause()
             || !self.parked.is_empty()
             || !self.adrift.is_empty()
+            || !self.unsubscribed.is_empty()
             || !self.rolls.is_empty()
             || !self.resting.is_empty()
             || self.draining.is_some();

@@ -7,7 +7,6 @@
 use super::acknowledged::settled;
 use super::client::{Lane, Listens, Mode, Stall, Tunnel};
 use super::mend::{Mends, Reply};
-use super::owed::Owed;
 use super::requests::Outcome;
 use super::session::ReplyMode;
 use super::slots::{ClientKey, LinkKey};
@@ -77,7 +76,6 @@ impl Worker {
             if let Some(node) = node.filter(|_| queued > 0) {
                 self.stats.node(node).acknowledged.open(u64::from(queued));
             }
-            client.owed = Owed::default();
             client.lane = Lane::Idle;
             client.mode = Mode::Tunnel(Box::new(Tunnel {
                 link,

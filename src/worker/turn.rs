@@ -49,6 +49,7 @@ const SWEEP_IDLE: Duration = Duration::from_secs(1);
 pub(super) type Index = HashMap<(NodeId, ProfileId), Vec<LinkKey>, FxBuildHasher>;
 
 /// A thread's worth of data plane.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one thread")]
 pub(super) struct Worker {
     pub(super) poll: Poll,
     pub(super) inbox: Inbox,
@@ -96,6 +97,8 @@ pub(super) struct Worker {
     pub(super) adrift: Vec<Adrift>,
     /// Subscribers that wait for another connection.
     pub(super) unsubscribed: Vec<ClientKey>,
+    /// There may be a place for what waits: it is looked at before the turn ends.
+    pub(super) unpark_due: bool,
     /// Keys of the writes acknowledged last, where they are asked for.
     pub(super) last_keys: LastKeys,
     /// Which node has which script.
@@ -185,6 +188,7 @@ impl Worker {
             held: Held::default(),
             adrift: Vec::new(),
             unsubscribed: Vec::new(),
+            unpark_due: false,
             last_keys: LastKeys::default(),
             scripts: Scripts::new(scripts),
             gathers: Vec::new(),
@@ -337,6 +341,9 @@ impl Worker {
         give_back(&mut self.again_clients, clients);
         while let Some((key, cause)) = self.failed.pop() {
             self.guarded(|worker| worker.fail_link(key, &cause), WAKE);
+        }
+        if std::mem::take(&mut self.unpark_due) {
+            self.guarded(Worker::unpark, WAKE);
         }
     }
 
