@@ -376,12 +376,7 @@ impl Worker {
         if alive.is_none() {
             self.abort(key);
         }
-        if let Some(client) = self.clients.get_mut(key) {
-            client.parked = client.parked.saturating_sub(1);
-            if let Mode::Leased(lease) = &mut client.mode {
-                (lease.adrift, lease.since) = (false, None);
-            }
-        }
+        self.is_adrift_no_more(key);
         for (sent, _) in adrift.pipeline {
             match sent.kind {
                 Kind::Again => {}

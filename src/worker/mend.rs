@@ -109,15 +109,16 @@ pub(super) enum Refused {
 impl Mends {
     /// The request that marks the place of a reply; `None` when there are too many.
     pub(super) fn mark(&mut self, nonce: u128, mend: Mend) -> Option<Vec<u8>> {
-        let name = self.expect(nonce, Place::Before(mend))?;
-        let mut request = Vec::new();
-        write::request(&mut request, [&b"PING"[..], &name]);
-        Some(request)
+        self.ping(nonce, Place::Before(mend))
     }
 
     /// The request that goes behind a login; `None` when there are too many.
     pub(super) fn mark_behind(&mut self, nonce: u128, login: Rc<Login>) -> Option<Vec<u8>> {
-        let name = self.expect(nonce, Place::Behind(login))?;
+        self.ping(nonce, Place::Behind(login))
+    }
+
+    fn ping(&mut self, nonce: u128, place: Place) -> Option<Vec<u8>> {
+        let name = self.expect(nonce, place)?;
         let mut request = Vec::new();
         write::request(&mut request, [&b"PING"[..], &name]);
         Some(request)

@@ -98,13 +98,6 @@ fn failovers_in_numbers() {
 }
 
 #[test]
-#[ignore = "a part of failovers_in_numbers"]
-fn what_others_see() {
-    let times = variable("AMBASSADOR_COMPARED").unwrap_or(10) as usize;
-    println!("{}", report::table(&compare::all(times)));
-}
-
-#[test]
 fn random_faults_leave_nothing_behind() {
     let seed = variable("AMBASSADOR_FAULT_SEED").unwrap_or_else(rand::random);
     let seconds = variable("AMBASSADOR_SOAK_SECONDS").unwrap_or(15);

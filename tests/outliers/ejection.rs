@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::follows;
 use crate::relay::{Mode, Relay};
 use crate::support::{Ambassador, Client, Flavor, Group, Reply, Server, wait_until};
 
@@ -107,13 +108,7 @@ fn a_replica_without_its_master_that_serves_no_stale_data_is_asked_a_few_times_o
         master.command(&["SET", "key", "value"]);
         let replication = Relay::before(master.port(), 0);
         let port = replication.port.to_string();
-        let args = [
-            "--replicaof",
-            "127.0.0.1",
-            &port,
-            "--replica-serve-stale-data",
-            "no",
-        ];
+        let args = follows(&port);
         let group = Group {
             replicas: vec![Server::start(flavor, &args), Server::replica_of(&master)],
             master,

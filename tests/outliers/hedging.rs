@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::ejection::over;
+use crate::follows;
 use crate::relay::{Mode, Relay};
 use crate::support::{Ambassador, Client, Flavor, Group, Reply, Server};
 
@@ -33,13 +34,7 @@ impl Scene {
         let master = Server::start(flavor, &[]);
         let replication = Relay::before(master.port(), seed);
         let port = replication.port.to_string();
-        let follows = [
-            "--replicaof",
-            "127.0.0.1",
-            &port,
-            "--replica-serve-stale-data",
-            "no",
-        ];
+        let follows = follows(&port);
         let group = Group {
             replicas: (0..2).map(|_| Server::start(flavor, &follows)).collect(),
             master,

@@ -8,3 +8,14 @@ mod ejection;
 mod hedging;
 mod relay;
 mod slow;
+
+/// The arguments of a replica that follows its master at that port, and serves nothing while it does not.
+fn follows(port: &str) -> [&str; 5] {
+    [
+        "--replicaof",
+        "127.0.0.1",
+        port,
+        "--replica-serve-stale-data",
+        "no",
+    ]
+}

@@ -5,7 +5,7 @@ mod silence;
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::{Ambassador, Client, Group, Reply, Server, beside_a_plain_server, eventually};
+use support::{Ambassador, Client, Flavor, Group, Reply, Server, beside_a_plain_server, eventually};
 
 /// Commands as one write.
 fn bytes(commands: &[&[&str]]) -> Vec<u8> {
@@ -300,4 +300,37 @@ fn an_option_of_hello_is_shown_as_it_came() {
             same_story(plain, ambassador, &story, true);
         }
     });
+}
+
+#[test]
+fn a_kill_in_a_transaction_or_beside_a_subscription_cuts_no_shared_link() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 1);
+        let ambassador = Ambassador::over(&group);
+        let mut other = ambassador.client();
+        other.command(&["SET", "a", "1"]);
+        let mut killer = ambassador.client();
+        killer.hello(3);
+        let replies = killer.pipeline(&[
+            &["MULTI"],
+            &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+            &["EXEC"],
+        ]);
+        assert!(replies[1].is_error(), "{replies:?}");
+        assert!(replies[2].error().starts_with("EXECABORT"), "{replies:?}");
+        killer.command(&["SUBSCRIBE", "news"]);
+        // The victim shares its connections to the nodes with one that is not meant.
+        let mut victim = ambassador.client();
+        victim.command(&["SET", "a", "1"]);
+        let victim_id = victim.command(&["CLIENT", "ID"]).integer().to_string();
+        let reply = killer.command(&["CLIENT", "KILL", "ID", &victim_id]);
+        assert_eq!(reply, Reply::Integer(1));
+        assert!(victim.read_to_close().is_ok());
+        for _ in 0..20 {
+            assert_eq!(other.command(&["SET", "a", "2"]), Reply::ok());
+            assert_eq!(other.command(&["ECHO", "in step"]), Reply::bulk("in step"));
+        }
+        let lost = ambassador.metric("redis_ambassador_node_failures_total");
+        assert!(lost < 0.5, "{lost} connections were cut");
+    }
 }
