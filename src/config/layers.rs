@@ -2,7 +2,7 @@
 //!
 //! The keys there are, and their defaults, are those of `config/ambassador.toml`; there is no second list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
@@ -133,14 +133,15 @@ impl Layers {
             line: lines.at(position),
         };
         let (table, errors) = DeTable::parse_recoverable(&text);
-        for error in &errors {
-            problems.push(Problem {
-                origin: error.span().map(|span| origin(span.start)),
-                key: String::new(),
-                value: String::new(),
-                expected: format!("not TOML: {}", error.message()),
-            });
-        }
+        // The parser says the same of every byte of a line that it cannot make sense of: once is enough.
+        let said: BTreeSet<(Option<usize>, &str)> = errors
+            .iter()
+            .map(|error| (error.span().map(|span| lines.at(span.start)), error.message()))
+            .collect();
+        problems.extend(
+            said.into_iter()
+                .map(|(line, message)| Problem::not_toml(path, line, message)),
+        );
         if !errors.is_empty() {
             return;
         }

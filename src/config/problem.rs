@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, said so that one can go and correct it: place, key, value, what was expected.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a value came from; the higher of two wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,28 @@ pub struct Problem {
     pub value: String,
     /// What was expected instead.
     pub expected: String,
+}
+
+impl Problem {
+    /// What the parser says of a file, with the line that it says it of; of nesting that is too deep it knows none.
+    pub(super) fn not_toml(path: &Path, line: Option<usize>, message: &str) -> Problem {
+        let (origin, expected) = match line {
+            Some(line) => {
+                let path = path.to_owned();
+                (Some(Origin::File { path, line }), format!("not TOML: {message}"))
+            }
+            None => (
+                None,
+                format!("the file {} is not TOML: {message}", path.display()),
+            ),
+        };
+        Problem {
+            origin,
+            key: String::new(),
+            value: String::new(),
+            expected,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -210,6 +210,19 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
     assert!(found[0].starts_with("a.toml:"), "{found:?}");
     assert!(found[0].contains("not TOML"), "{found:?}");
 
+    // The parser repeats itself for every dot, and of the depth it says no place.
+    let found = messages(load_file(&format!("listen{} = 1\n", ".".repeat(200))));
+    let of_toml: Vec<&String> = found
+        .iter()
+        .filter(|message| message.contains("not TOML"))
+        .collect();
+    assert_eq!(of_toml.len(), 2, "{found:?}");
+    assert!(
+        of_toml[0].contains("a.toml is not TOML: recursion limit"),
+        "{found:?}"
+    );
+    assert!(of_toml[1].starts_with("a.toml:1: not TOML: "), "{found:?}");
+
     let missing = Sources {
         file: Some(PathBuf::from("/no/such/file.toml")),
         ..with_master("m")
