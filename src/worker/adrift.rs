@@ -167,7 +167,7 @@ impl Worker {
             return false;
         };
         let watched = lease.watched;
-        let middle = !link.scanner.at_start() && link.was_up();
+        let middle = link.is_torn() && link.was_up();
         if lease.upload.is_some() || middle || matches!(cause, Cause::Refused(_) | Cause::Defect) {
             return false;
         }

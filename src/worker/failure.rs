@@ -45,7 +45,7 @@ impl Worker {
         for client in std::mem::take(&mut link.waiters) {
             self.verdict(client, key, Err(error.clone()));
         }
-        let middle = !link.scanner.at_start();
+        let middle = link.is_torn();
         let owner = link.owner();
         if let Some(owner) = owner
             && (self.fail_lease(key, owner, &mut link, cause) || self.will_resubscribe(owner, &link))

@@ -85,7 +85,7 @@ impl Worker {
 
     /// Whether a batch reads and does nothing else, wherever it is asked, and nothing of its reply has gone out.
     fn may_be_hedged(&self, link: &Link, index: usize, sent: &Sent) -> bool {
-        let untouched = sent.done == 0 && (index > 0 || link.scanner.at_start() && link.held.is_empty());
+        let untouched = sent.done == 0 && (index > 0 || !link.is_torn() && link.held.is_empty());
         // A cursor means something to its node only, and a script may be what takes long.
         sent.edit == Edit::None
             && sent.race == Race::None

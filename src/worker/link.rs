@@ -121,8 +121,10 @@ pub(super) struct Link {
     /// Batches in the pipeline whose race with another node is open (`hedge`).
     pub(super) races: u32,
     pub(super) scanner: ReplyScanner,
-    /// The beginning of a line that was cut by the end of a read.
+    /// The beginning of a reply, or of a line of a long one, that was cut by the end of a read.
     pub(super) carry: Vec<u8>,
+    /// Bytes of a reply, all of them in `carry`, that the scanner has seen already.
+    pub(super) seen: usize,
     /// The beginning of a reply that is changed before it goes on.
     pub(super) held: Vec<u8>,
     /// Scripts that the node is told on this link and has not answered yet.
@@ -184,6 +186,7 @@ impl Link {
             races: 0,
             scanner: ReplyScanner::default(),
             carry: Vec::new(),
+            seen: 0,
             held: Vec::new(),
             loading: VecDeque::new(),
             loads_refused: false,
@@ -247,6 +250,11 @@ impl Link {
     /// Hands to the socket what waits for it, once.
     pub(super) fn write(&mut self) -> Moved {
         socket::write(&mut self.socket, &self.log[self.sent..])
+    }
+
+    /// Whether a part of a reply went on already, and the rest is to come.
+    pub(super) fn is_torn(&self) -> bool {
+        self.seen == 0 && !self.scanner.at_start()
     }
 
     /// Whether it ever carried commands.

@@ -12,18 +12,19 @@ use super::sent::{Kind, Promise, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::socket::{self, Moved};
 use super::turn::Worker;
-use crate::resp::{ReplyError, ReplyScanner};
+use crate::resp::ReplyError;
 use crate::stats::Limit;
 
 /// Replies of this size are handed to the client's socket as they come, without a copy.
 const DIRECT: usize = 4 * 1024;
 
-/// A reply that may have to be asked for again is seen whole up to this size.
-const HELD_BACK: usize = 16 * 1024;
+/// Nothing of a reply goes on before the whole is there, up to this size: where the link dies in the middle of it, it can
+/// still be asked for again, or be in doubt, and where it is a refusal, nothing was shown.
+const HELD_BACK: usize = 64 * 1024;
 
 impl Worker {
     /// Finds the replies in what came, and hands them to the clients they belong to. Returns how many bytes are
-    /// dealt with; the rest is the beginning of a line.
+    /// dealt with; the rest is the beginning of a reply, or of a line of a long one.
     pub(super) fn replies(&mut self, key: LinkKey, bytes: &[u8]) -> Result<usize, ReplyError> {
         let mut at = 0;
         // Neighbouring replies of one batch are handed over in one piece.
@@ -43,8 +44,9 @@ impl Worker {
                 self.failed.push((key, Cause::Unasked(text)));
                 return Ok(bytes.len());
             }
-            let begins = link.scanner.at_start().then(|| bytes[at]);
-            let scanned = match link.scanner.scan(&bytes[at..]) {
+            let seen = std::mem::take(&mut link.seen);
+            let begins = (seen > 0 || link.scanner.at_start()).then(|| bytes[at]);
+            let scanned = match link.scanner.scan(&bytes[at + seen..]) {
                 Ok(scanned) => scanned,
                 Err(error) => {
                     // What came before is whole, and counted as answered already.
@@ -52,10 +54,14 @@ impl Worker {
                     return Err(error);
                 }
             };
+            let reply = at..at + seen + scanned.taken;
+            if !scanned.complete && begins.is_some() && reply.len() < HELD_BACK {
+                link.seen = reply.len();
+                break;
+            }
             if scanned.taken == 0 {
                 break;
             }
-            let reply = at..at + scanned.taken;
             at = reply.end;
             let link = match begins {
                 Some(begins) if link.races > 0 => {
@@ -68,14 +74,6 @@ impl Worker {
                 _ => link,
             };
             if !scanned.complete {
-                let seen_whole = link.refusing && begins.is_some() && reply.len() < HELD_BACK;
-                if seen_whole && self.withheld(key).is_some() {
-                    // Nothing of it must be shown before it is known what becomes of it.
-                    if let Some(link) = self.links.get_mut(key) {
-                        link.scanner = ReplyScanner::default();
-                    }
-                    at = reply.start;
-                }
                 break;
             }
             if link.is_hasty() {

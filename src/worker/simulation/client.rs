@@ -156,9 +156,7 @@ impl Client {
         }
         if self.wire.is_left() {
             self.gone = true;
-            if !std::mem::take(&mut ledger.torn) {
-                ledger.breaks(format!("client {} was closed", self.number));
-            }
+            ledger.breaks(format!("client {} was closed", self.number));
             return;
         }
         loop {

@@ -23,8 +23,6 @@ pub(super) struct Ledger {
     popped: HashMap<u32, u32>,
     /// Clients of which the worker has been told that they are gone.
     pub(super) gone: HashSet<u32>,
-    /// A connection was lost in the middle of a reply: one client may be closed for it.
-    pub(super) torn: bool,
     /// For people who look at one seed.
     tell: bool,
     broken: Option<String>,

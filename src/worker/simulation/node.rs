@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::wire::Wire;
 use super::ledger::Ledger;
-use crate::resp::{Arguments, Bounds, ReplyScanner, RequestScanner, Step, write};
+use crate::resp::{Arguments, Bounds, RequestScanner, Step, write};
 use crate::simulation::Dice;
 
 const BOUNDS: Bounds = Bounds {
@@ -31,10 +31,8 @@ pub(super) struct Conn {
     pub(super) input: Vec<u8>,
     /// What of `input` the ledger knows already.
     seen: usize,
-    /// Answers under way, and how far those that left have come.
+    /// Answers under way.
     pub(super) output: Vec<u8>,
-    left: Vec<u8>,
-    scanner: ReplyScanner,
     queued: Option<Vec<Vec<u8>>>,
     spoiled: bool,
     waits: Waits,
@@ -249,7 +247,6 @@ impl Node {
     pub(super) fn crash(&mut self, ledger: &mut Ledger) {
         self.receive(ledger);
         for conn in self.conns.drain(..) {
-            ledger.torn |= !conn.scanner.at_start();
             conn.wire.cut();
             self.ended.push(conn);
         }
@@ -263,9 +260,7 @@ impl Node {
         }
         let mut conn = self.conns.swap_remove(dice.index(self.conns.len()));
         // A reset takes with it what has not been read.
-        ledger.torn |= !conn.scanner.at_start();
         conn.answer(dice.index(conn.output.len() + 1));
-        ledger.torn |= !conn.scanner.at_start();
         if dice.once_in(2) {
             conn.wire.cut();
         } else {
@@ -306,8 +301,6 @@ impl Conn {
             input: Vec::new(),
             seen: 0,
             output: Vec::new(),
-            left: Vec::new(),
-            scanner: ReplyScanner::default(),
             queued: None,
             spoiled: false,
             waits: Waits::No,
@@ -315,22 +308,10 @@ impl Conn {
         }
     }
 
-    /// The worker has dropped its end while a reply was halfway.
-    pub(super) fn is_torn(&self) -> bool {
-        self.wire.is_left() && !self.scanner.at_start()
-    }
-
     /// So many bytes of its answers leave.
     fn answer(&mut self, bytes: usize) {
         self.wire.send(&self.output[..bytes]);
-        self.left.extend(self.output.drain(..bytes));
-        while !self.left.is_empty() {
-            match self.scanner.scan(&self.left) {
-                Ok(scanned) if scanned.taken > 0 => drop(self.left.drain(..scanned.taken)),
-                // The beginning of a line.
-                _ => break,
-            }
-        }
+        self.output.drain(..bytes);
     }
 
     /// Takes what the worker wrote.

@@ -304,11 +304,6 @@ impl World {
             let mishaps = faults.iter().filter(|fault| **fault >= sent).count();
             mishaps > 2 || !well.iter().flatten().any(|since| *since <= sent)
         };
-        let mut conns = self.nodes.iter().flat_map(|node| &node.conns).chain(&self.ended);
-        self.ledger.torn |= conns.any(Conn::is_torn);
-        if self.ledger.torn {
-            self.ledger.say(|| "torn".to_owned());
-        }
         for client in &mut self.clients {
             client.listen(&mut self.ledger, excused);
             if client.gone {
