@@ -157,8 +157,10 @@ impl Worker {
         self.links.get(key).is_some_and(|link| {
             let deposed = self.route.master.is_some_and(|master| master != link.node);
             deposed
-                && link.owner().is_none()
-                && link.pipeline.front().is_some_and(|sent| sent.kind.may_write())
+                && link
+                    .pipeline
+                    .front()
+                    .is_some_and(|sent| is_lost_when_late(link, sent))
         })
     }
 
@@ -169,7 +171,7 @@ impl Worker {
             if let Some(link) = self.links.get_mut(key)
                 && link.node != master
             {
-                link.refusing |= link.pipeline.iter().any(|sent| sent.kind.may_write());
+                link.refusing |= link.pipeline.iter().any(|sent| is_lost_when_late(link, sent));
             }
         }
     }
@@ -179,6 +181,9 @@ impl Worker {
         let Some(taken) = self.take_first(key, None) else {
             return;
         };
+        if matches!(taken.kind, Kind::Exec { .. }) {
+            self.transaction_is_over(taken.client);
+        }
         self.stats.in_doubt.add(1);
         let sent = taken.sent(self.now);
         self.fail_one(&sent, texts::IN_DOUBT_LATE);
@@ -262,6 +267,15 @@ impl Worker {
             node,
             writes,
         })
+    }
+}
+
+/// Whether what a former master still says of it may be lost. What a blocked command got there is passed on: it is lost
+/// for certain when it is not.
+fn is_lost_when_late(link: &Link, sent: &Sent) -> bool {
+    match link.owner() {
+        None => sent.kind.may_write(),
+        Some(_) => matches!(sent.kind, Kind::Exec { .. }),
     }
 }
 

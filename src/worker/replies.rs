@@ -83,7 +83,7 @@ impl Worker {
             let refusing = link.refusing;
             let again = match begins {
                 Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
-                Some(_) if refusing => self.withheld(key),
+                Some(_) if refusing => self.withheld(key, &bytes[reply.clone()]),
                 _ => None,
             };
             if let Some(again) = again {
@@ -311,10 +311,14 @@ impl Worker {
     }
 
     /// What becomes of the first command on a link whose replies are looked at, though the reply is no error.
-    fn withheld(&self, key: LinkKey) -> Option<Again> {
+    fn withheld(&self, key: LinkKey, reply: &[u8]) -> Option<Again> {
         if self.is_late(key) {
-            let reads = self.first_reads(key);
-            return Some(if reads { Again::Behind } else { Again::Never });
+            return match self.links.get(key)?.owner() {
+                None if self.first_reads(key) => Some(Again::Behind),
+                // A watched key was touched, and nothing ran.
+                Some(_) if [&b"*-1\r\n"[..], b"_\r\n"].contains(&reply) => None,
+                _ => Some(Again::Never),
+            };
         }
         self.overtakes(key).then(|| self.behind(key))
     }
