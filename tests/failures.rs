@@ -272,6 +272,67 @@ fn when_the_roles_swap_writes_follow() {
     }
 }
 
+/// What is refused goes to the next master, and a read behind it must not be answered by a replica meanwhile.
+#[test]
+fn a_read_behind_a_write_sees_it_through_every_failover() {
+    for flavor in Flavor::ALL {
+        let (group, ambassador) = steady(flavor, "");
+        let (stop, pairs) = (AtomicBool::new(false), AtomicU64::new(0));
+        let stale = thread::scope(|scope| {
+            let readers: Vec<_> = (0..16)
+                .map(|number| {
+                    let (client, stop, pairs) = (ambassador.client(), &stop, &pairs);
+                    scope.spawn(move || reads_of_own_writes(&format!("k{number}"), client, stop, pairs))
+                })
+                .collect();
+            for times in 0..6 {
+                let before = pairs.load(Ordering::Relaxed);
+                wait_until(|| pairs.load(Ordering::Relaxed) > before + 200);
+                let (old, new) = if times % 2 == 0 {
+                    (&group.master, &group.replicas[0])
+                } else {
+                    (&group.replicas[0], &group.master)
+                };
+                let port = new.port().to_string();
+                // Refused while the last one goes on.
+                wait_until(|| old.command(&["FAILOVER", "TO", "127.0.0.1", &port]) == Reply::ok());
+                wait_until(|| {
+                    let state = new.info("replication");
+                    state["role"] == "master"
+                        && state.get("slave0").is_some_and(|line| line.contains("online"))
+                });
+            }
+            stop.store(true, Ordering::Relaxed);
+            let stale = readers.into_iter().map(|reader| reader.join().expect("a reader"));
+            stale.collect::<Vec<_>>().concat()
+        });
+        assert!(stale.is_empty(), "{flavor}: {stale:?}");
+    }
+}
+
+/// Reads right behind a write until it is stopped; returns what it got where they did not see it.
+fn reads_of_own_writes(key: &str, mut client: Client, stop: &AtomicBool, pairs: &AtomicU64) -> Vec<String> {
+    let mut stale = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let value = number.to_string();
+        let replies = client.pipeline(&[
+            &["SET", key, &value],
+            &["GET", key],
+            &["APPEND", key, ""],
+            &["GET", key],
+        ]);
+        let length = Reply::Integer(value.len() as i64);
+        if replies != [Reply::ok(), Reply::bulk(&value), length, Reply::bulk(&value)] {
+            stale.push(format!("{value}: {replies:?}"));
+        }
+        pairs.fetch_add(1, Ordering::Relaxed);
+    }
+    stale
+}
+
 #[test]
 fn sigterm_finishes_what_is_in_flight() {
     let group = Group::start(Flavor::Redis7, 1);

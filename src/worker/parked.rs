@@ -43,7 +43,7 @@ impl Worker {
             };
             let index = parked.client.index();
             let goes = !waiting.contains(&index) && self.may_go(&parked);
-            let link = goes.then(|| self.link_for(parked.client, parked.kind, profile));
+            let link = goes.then(|| self.link_for(&parked, profile));
             let in_order = |link: &LinkKey| {
                 let elsewhere = elsewhere.contains(&index);
                 self.keeps_order(&parked, *link, elsewhere, writing.contains(&index))
@@ -234,15 +234,19 @@ impl Worker {
         }
     }
 
-    fn link_for(&mut self, client: ClientKey, kind: Kind, profile: ProfileId) -> Option<LinkKey> {
-        let node = match kind {
+    fn link_for(&mut self, parked: &Parked, profile: ProfileId) -> Option<LinkKey> {
+        let client = self.clients.get(parked.client)?;
+        let before = client.master_link;
+        let behind = client.lane == Lane::Master && !client.owed.is_next(parked.batch);
+        let node = match parked.kind {
+            // What is before it went to the master and is not answered: only there it is seen.
+            Kind::Reads { .. } if behind => self.route.master,
             // The last attempt goes where the answer is surest.
             Kind::Reads { retries: 0 } => self.route.last_resort().or_else(|| self.reader(profile)),
             Kind::Reads { .. } => self.reader(profile),
             _ => self.route.master,
         }?;
         // What a client sent in order goes on in order: on the link that took what came before it.
-        let before = self.clients.get(client).and_then(|client| client.master_link);
         let same = before.filter(|key| self.links.get(*key).is_some_and(|link| link.node == node));
         same.or_else(|| self.shared_link(node, profile))
     }
