@@ -140,7 +140,7 @@ impl Worker {
         }
         self.count_on(link, verdict.class);
         let edit = text.map_or(Edit::None, Edit::Instead);
-        self.send_own_edited(key, link, Kind::Writes, 1, bytes, edit);
+        self.send_own(key, link, Kind::Writes, 1, bytes, edit);
         Outcome::Done
     }
 

@@ -4,6 +4,7 @@ use super::acknowledged::writes_of;
 use super::client::{Client, Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::Use;
+use super::profile::ProfileId;
 use super::requests::{Needed, Outcome, Segment};
 use super::sent::{Kind, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
@@ -153,7 +154,7 @@ impl Worker {
     }
 
     /// A node for a segment of reads. The first step of an iteration needs one that its cursor can name.
-    fn reader_for(&mut self, segment: &Segment, profile: super::profile::ProfileId) -> Option<NodeId> {
+    fn reader_for(&mut self, segment: &Segment, profile: ProfileId) -> Option<NodeId> {
         let node = self.reader(profile)?;
         let names = !matches!(segment.edit, Edit::Cursor { .. }) || self.tag(node).is_some();
         if names {
@@ -177,7 +178,7 @@ impl Worker {
     }
 
     /// On an own connection everything goes the same way.
-    fn send_on_lease(&mut self, key: ClientKey, link: super::slots::LinkKey, segment: &Segment, data: &[u8]) {
+    fn send_on_lease(&mut self, key: ClientKey, link: LinkKey, segment: &Segment, data: &[u8]) {
         if let Some(node) = self.links.get(link).map(|link| link.node) {
             self.count(node, segment);
         }
@@ -193,23 +194,11 @@ impl Worker {
         );
     }
 
-    /// Puts requests on a client's own connection.
+    /// Puts requests on a client's own connection, with what is to be done to the reply.
     pub(super) fn send_own(
         &mut self,
         key: ClientKey,
-        link: super::slots::LinkKey,
-        kind: Kind,
-        replies: u32,
-        requests: &[u8],
-    ) {
-        self.send_own_edited(key, link, kind, replies, requests, Edit::None);
-    }
-
-    /// The same, with something to be done to the reply.
-    pub(super) fn send_own_edited(
-        &mut self,
-        key: ClientKey,
-        link: super::slots::LinkKey,
+        link: LinkKey,
         kind: Kind,
         replies: u32,
         requests: &[u8],
@@ -226,7 +215,7 @@ impl Worker {
     fn send_counted(
         &mut self,
         key: ClientKey,
-        link: super::slots::LinkKey,
+        link: LinkKey,
         kind: Kind,
         replies: u32,
         requests: &[u8],
@@ -262,7 +251,7 @@ impl Worker {
     }
 
     /// Puts a batch on a link, to be written when the turn ends.
-    pub(super) fn put(&mut self, link: super::slots::LinkKey, requests: &[u8], sent: Sent) {
+    pub(super) fn put(&mut self, link: LinkKey, requests: &[u8], sent: Sent) {
         let Some(found) = self.links.get_mut(link) else {
             return;
         };

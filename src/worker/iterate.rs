@@ -82,7 +82,7 @@ impl Worker {
             lease.queued += 1;
         }
         self.stats.node(node).commands[Class::Read.index()].add(1);
-        self.send_own_edited(key, link, Kind::Writes, 1, &request, edit);
+        self.send_own(key, link, Kind::Writes, 1, &request, edit);
         // The cursor means nothing to another node.
         self.cannot_repeat(key);
         Outcome::Done
@@ -120,7 +120,7 @@ impl Worker {
         } else {
             Edit::Exec(Box::new(Exec::new(places, tag)))
         };
-        self.send_own_edited(key, link, Kind::Exec { teaches }, 1, bytes, edit);
+        self.send_own(key, link, Kind::Exec { teaches }, 1, bytes, edit);
         Outcome::Done
     }
 

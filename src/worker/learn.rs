@@ -57,7 +57,7 @@ impl Worker {
             edit = Edit::None;
         }
         self.count_on(link, verdict.class);
-        self.send_own_edited(key, link, Kind::Writes, 1, bytes, edit);
+        self.send_own(key, link, Kind::Writes, 1, bytes, edit);
         Some(Outcome::Done)
     }
 

@@ -133,7 +133,7 @@ impl Worker {
                     Class::Blocking => Kind::Waits,
                     _ => Kind::Promised(Promise::Done),
                 };
-                self.send_own_edited(key, link, kind, 1, bytes, edit);
+                self.send_own(key, link, kind, 1, bytes, edit);
                 Outcome::Done
             }
             Err(outcome) => outcome,
@@ -196,7 +196,14 @@ impl Worker {
                 }
                 lease.bodies.clear();
                 self.count_on(link, verdict.class);
-                self.send_own(key, link, Kind::Promised(Promise::Discarded), 1, bytes);
+                self.send_own(
+                    key,
+                    link,
+                    Kind::Promised(Promise::Discarded),
+                    1,
+                    bytes,
+                    Edit::None,
+                );
                 return Outcome::Done;
             }
             (_, Handling::Multi | Handling::Watch) if multi => {}
@@ -264,7 +271,7 @@ impl Worker {
         }
         self.stats.errors[Fault::Us as usize].add(1);
         let edit = Edit::Refused(error.into());
-        self.send_own_edited(key, link, Kind::Writes, 1, &texts::unknown_command(), edit);
+        self.send_own(key, link, Kind::Writes, 1, &texts::unknown_command(), edit);
         self.counted(verdict)
     }
 

@@ -28,10 +28,8 @@ impl Worker {
     pub(super) fn unpark(&mut self) {
         // What a client sent in order goes on in order: nothing of it before what still waits.
         let mut waiting: HashSet<usize> = HashSet::new();
-        let master = self.route.master;
-        let elsewhere = self.writers_on(|link| master != Some(link.node));
         // What goes out below was sent before what still waits: who writes by now is all that counts.
-        let writing = self.writers_on(|_| true);
+        let (writing, elsewhere) = self.writers();
         for mut parked in std::mem::take(&mut self.parked) {
             let Some(profile) = self
                 .clients
@@ -125,15 +123,23 @@ impl Worker {
         })
     }
 
-    /// The places of clients that have writes under way on such links.
-    fn writers_on(&self, such: impl Fn(&Link) -> bool) -> HashSet<usize> {
+    /// The places of clients that have writes under way, and of those that have some on a node that is not the master.
+    fn writers(&self) -> (HashSet<usize>, HashSet<usize>) {
+        let (mut all, mut elsewhere) = (HashSet::new(), HashSet::new());
         if self.parked.is_empty() {
-            return HashSet::new();
+            return (all, elsewhere);
         }
-        let links = self.links.iter().filter(|link| such(link));
-        let written = links.flat_map(|link| &link.pipeline);
-        let written = written.filter(|sent| sent.kind.may_write());
-        written.map(|sent| sent.client.index()).collect()
+        for link in self.links.iter() {
+            let written = link.pipeline.iter().filter(|sent| sent.kind.may_write());
+            let writers = written.map(|sent| sent.client.index());
+            if self.route.master == Some(link.node) {
+                all.extend(writers);
+            } else {
+                elsewhere.extend(writers);
+            }
+        }
+        all.extend(&elsewhere);
+        (all, elsewhere)
     }
 
     /// Whether a batch does not overtake on that link what its client sent before it and has not been answered: that may

@@ -56,7 +56,7 @@ impl Worker {
             return 0;
         }
         self.count_on(link, verdict.class);
-        self.send_own_edited(key, link, Kind::Writes, 1, &bytes[..position], edit);
+        self.send_own(key, link, Kind::Writes, 1, &bytes[..position], edit);
         self.cannot_repeat(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.scanner.reset();
