@@ -9,6 +9,7 @@ mod aborted;
 mod acknowledged;
 mod adopt;
 mod adrift;
+mod again;
 mod ask_again;
 mod client;
 mod client_commands;

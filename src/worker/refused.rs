@@ -1,11 +1,11 @@
 //! What a node's refusal on an own connection means: whether the command ran, and what its client is told.
 
 use super::aborted::touched;
+use super::again::Again;
 use super::ask_again::is_no_master;
 use super::client::Mode;
 use super::link::Link;
 use super::mailbox::Hint;
-use super::replies::Again;
 use super::sent::{Kind, Promise};
 use super::slots::LinkKey;
 use super::turn::Worker;

@@ -1,0 +1,133 @@
+//! What becomes of the first command on a link, as its reply says: whether the client gets that, or the command is asked
+//! for again.
+
+use super::ask_again::{is_no_master, refuses_form};
+use super::client::Mode;
+use super::edit::Edit;
+use super::learn::is_of_script;
+use super::link::Link;
+use super::mailbox::Hint;
+use super::script_store::Sha;
+use super::sent::Kind;
+use super::slots::LinkKey;
+use super::turn::Worker;
+
+/// How a command is asked for again that did not run.
+pub(super) enum Again {
+    /// On another own connection.
+    OnNewLease,
+    /// Not at all: the client is told this.
+    Instead(&'static [u8]),
+    /// On the next master.
+    Later,
+    /// The same: it ran, and reads, but behind one that waits, or on a master that was deposed meanwhile.
+    Behind,
+    /// Not at all: it ran on a master that was deposed meanwhile, and may be lost.
+    Never,
+    /// On another node.
+    Elsewhere,
+    /// On the same node, after this script.
+    WithScript(Sha),
+}
+
+impl Worker {
+    /// What becomes of the first command on a link whose replies are looked at, though the reply is no error.
+    pub(super) fn withheld(&self, key: LinkKey, reply: &[u8]) -> Option<Again> {
+        if self.is_late(key) {
+            return match self.links.get(key)?.owner() {
+                None if self.first_reads(key) => Some(Again::Behind),
+                // A watched key was touched, and nothing ran.
+                Some(_) if [&b"*-1\r\n"[..], b"_\r\n"].contains(&reply) => None,
+                _ => Some(Again::Never),
+            };
+        }
+        self.overtakes(key).then(|| self.behind(key))
+    }
+
+    /// Whether an error says of the first command on a shared link that it did not run, as the node is no master that
+    /// takes commands.
+    fn did_not_run(&self, key: LinkKey, error: &[u8]) -> bool {
+        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
+            return false;
+        };
+        let again = match first.kind {
+            Kind::Reads { retries } => retries > 0,
+            Kind::Writes | Kind::Script { .. } => true,
+            _ => false,
+        };
+        again && is_no_master(error, &log[..first.bytes.min(log.len())])
+    }
+
+    /// Looks at an error: whether it says that a command did not run here and may be asked for again.
+    pub(super) fn asked_again(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
+        let link = self.links.get(key)?;
+        let first = link.pipeline.front()?;
+        let (node, kind, owner) = (link.node, first.kind, link.owner());
+        let read_form = first.edit == Edit::ReadForm;
+        let multi = first.edit == Edit::Multi;
+        if let Some(Mode::Leased(lease)) = owner
+            .and_then(|owner| self.clients.get_mut(owner))
+            .map(|client| &mut client.mode)
+        {
+            // Whatever was refused may be what would have ended the transaction or the watch.
+            lease.spoiled = true;
+            lease.multi &= !multi;
+            if multi {
+                lease.transcripts.clear();
+            }
+            if matches!(kind, Kind::Exec { .. }) {
+                lease.bodies.clear();
+            }
+        }
+        self.stats.node(node).error_replies.add(1);
+        let state = is_state(error);
+        if state {
+            self.hint(Hint::Refused(node));
+        }
+        if matches!(kind, Kind::Reads { .. }) {
+            self.read_was_refused(node, error);
+        }
+        if let Some(sha) = self.missing_script(key, error) {
+            return Some(Again::WithScript(sha));
+        }
+        if read_form && refuses_form(error) {
+            return Some(Again::Elsewhere);
+        }
+        // What this node has not seen may be known to the master: a script that was loaded there, a function that
+        // has not been replicated yet.
+        let unknown = error.starts_with(b"-NOSCRIPT") || error.starts_with(b"-ERR Function not found");
+        let elsewhere = state || (unknown && self.route.master != Some(node));
+        let again = elsewhere && matches!(kind, Kind::Reads { retries: 1.. }) && self.can_ask_elsewhere(node);
+        if again {
+            return Some(Again::Elsewhere);
+        }
+        if owner.is_some() {
+            if let Some(again) = self.refused_on_lease(key, error) {
+                return Some(again);
+            }
+        } else if state && self.did_not_run(key, error) {
+            return Some(Again::Later);
+        }
+        if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()
+            && matches!(&first.edit, Edit::Teaches { body, .. } if !is_of_script(error, body))
+        {
+            first.edit = Edit::None;
+        }
+        self.is_no_acknowledgement(key);
+        None
+    }
+}
+
+/// Whether an error says that the node's state kept the command from running.
+fn is_state(error: &[u8]) -> bool {
+    [
+        &b"-READONLY"[..],
+        b"-LOADING",
+        b"-MASTERDOWN",
+        b"-CLUSTERDOWN",
+        b"-TRYAGAIN",
+        b"-NOREPLICAS",
+    ]
+    .iter()
+    .any(|code| error.starts_with(code))
+}
