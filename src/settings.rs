@@ -98,6 +98,8 @@ pub struct Upstream {
     pub max_lag_bytes: u64,
     /// A replica that is late by more than this gets no reads; zero: no such bound.
     pub max_lag_time: Duration,
+    /// A master that comes back in its place without its data is not used.
+    pub hold_emptied: bool,
     /// Shared links per worker, node, database, RESP version and user.
     pub links_per_node: usize,
     /// Warm own connections kept per worker for MULTI, blocking commands and subscriptions.

@@ -115,6 +115,7 @@ fn the_defaults_are_these() {
             max_link_down: Duration::from_secs(10),
             max_lag_bytes: 64 << 20,
             max_lag_time: Duration::from_secs(10),
+            hold_emptied: false,
             links_per_node: 1,
             warm_leases: 2,
             max_leases: 10_000,
@@ -201,6 +202,29 @@ fn the_reference_s_commented_examples_are_valid() {
         }
     );
     assert_eq!(changes.len(), 3);
+}
+
+#[test]
+fn the_example_files_are_valid() {
+    let directory = TempDir::new().unwrap();
+    let password = directory.path().join("password");
+    std::fs::write(&password, "secret").unwrap();
+    let examples = std::fs::read_dir("config/examples").unwrap();
+    let mut seen = 0;
+    for example in examples {
+        let path = example.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let secrets = text.split('"').filter(|word| word.starts_with("/run/secrets/"));
+        let text = secrets.fold(text.clone(), |text, secret| {
+            text.replace(secret, password.to_str().unwrap())
+        });
+
+        let loaded = load_file(&text);
+
+        assert!(loaded.is_ok(), "{}: {}", path.display(), loaded.unwrap_err());
+        seen += 1;
+    }
+    assert!(seen > 5, "{seen}");
 }
 
 #[test]

@@ -150,6 +150,7 @@ impl Resolver<'_> {
                 .within("upstream.max_lag", &(Bytes(0)..=Bytes(1024 * TERABYTE)))
                 .0,
             max_lag_time: self.bound("upstream.max_lag_time", MILLISECOND * 10),
+            hold_emptied: self.take("upstream.hold_emptied"),
             links_per_node: self.number("upstream.links_per_node", 1, 64),
             warm_leases: self.number("upstream.warm_leases", 0, 1000),
             max_leases: self.number("upstream.max_leases", 1, 1_000_000),

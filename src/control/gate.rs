@@ -16,6 +16,8 @@ pub(super) enum Reason {
     Loading,
     /// It says master, and another node was adopted.
     OtherMaster,
+    /// It came back without its data, and `upstream.hold_emptied` says that it is not used.
+    Emptied,
     /// It says slave where only a master will do.
     NotAMaster,
     /// It answers reads from an empty data set: it never completed a sync.
@@ -37,6 +39,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Loading => "it is loading its data set",
             Reason::OtherMaster => "it says master, but another node is the group's master",
+            Reason::Emptied => "it is the master, and came back without its data (upstream.hold_emptied)",
             Reason::NotAMaster => "it says that it is a replica",
             Reason::NeverSynced => "it was never in sync with its master",
             Reason::Syncing => "it is syncing with its master",

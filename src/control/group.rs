@@ -289,6 +289,7 @@ impl Group {
         }
         let reigns = self.reign.reigning().is_some_and(|(reigning, _)| reigning == id);
         let verdict = match self.reign.adopted() {
+            Some((adopted, _)) if adopted == id && self.reign.is_emptied() => Err(gate::Reason::Emptied),
             Some(_) if reigns => gate::master(facts),
             Some((_, line)) => {
                 let was_in = member.standing.is_trusted();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::connection::Failure;
 use super::council::{Announced, Council, Told};
 use super::election::{self, Candidate, Fate, Incumbent, Word};
@@ -27,6 +29,10 @@ pub(super) struct Reign {
     adopted_in: Option<(NodeId, u64)>,
     /// Former masters, each with the replid that it had then.
     deposed: Vec<(NodeId, String)>,
+    /// The master adopted last came back without its data.
+    emptied: bool,
+    /// Then it is not used.
+    hold_emptied: bool,
     /// The sentinel that makes another node the master just now, and until when that is believed.
     changing: Option<(usize, Duration)>,
 }
@@ -43,6 +49,8 @@ impl Reign {
             reigns: false,
             adopted_in: None,
             deposed: Vec::new(),
+            emptied: false,
+            hold_emptied: upstream.hold_emptied,
             changing: None,
         }
     }
@@ -55,6 +63,11 @@ impl Reign {
     /// The same, if it is master now.
     pub(super) fn reigning(&self) -> Option<(NodeId, &Line)> {
         self.adopted().filter(|_| self.reigns)
+    }
+
+    /// Whether the master adopted last came back without its data, and is not used for that.
+    pub(super) fn is_emptied(&self) -> bool {
+        self.emptied && self.hold_emptied
     }
 
     /// Whether a failover is under way: until the new master is there nobody gets writes, as those that the old one
@@ -140,9 +153,26 @@ impl Reign {
         let Some(facts) = members.get(id).and_then(Member::current) else {
             return false;
         };
-        let same = self
-            .adopted()
-            .is_some_and(|(before, line)| before == id && line.replid == facts.line.replid);
+        let before = self.adopted().filter(|(before, _)| *before == id);
+        let same = before.is_some_and(|(_, line)| line.replid == facts.line.replid);
+        let emptied = before.is_some_and(|(_, line)| is_emptied(line, &facts.line));
+        // Of which history its data are is known when they are loaded.
+        if emptied && facts.loading {
+            return false;
+        }
+        if emptied && !self.emptied {
+            let node = members.get(id).map_or("?", |member| &member.name);
+            warn!(
+                node,
+                used = !self.hold_emptied,
+                "the master came back without its data: its history is another one, and not as far"
+            );
+        }
+        self.emptied = emptied;
+        if self.is_emptied() {
+            self.reigns = false;
+            return false;
+        }
         self.adopt(id, facts.line.clone());
         !same
     }
@@ -207,4 +237,10 @@ impl Reign {
     pub(super) fn sentinels(&self) -> Vec<SentinelReport> {
         self.council.as_ref().map(Council::report).unwrap_or_default()
     }
+}
+
+/// Whether a node's history is another one than it had, and not as far: its process began anew, without its data. An offset
+/// never goes back otherwise.
+fn is_emptied(before: &Line, now: &Line) -> bool {
+    !now.continues(before) && now.offset < before.offset
 }

@@ -97,9 +97,13 @@ const CASES: &[(&str, &str)] = &[
         "a.toml:4: reads.hedge_budget = 2.5: expected a share from 0 to 1, such as 0.02",
     ),
     (
+        "hold_emptied = \"yes\"",
+        "a.toml:3: upstream.hold_emptied = \"yes\": expected true or false",
+    ),
+    (
         "conect_timeout = \"1s\"",
         "a.toml:3: upstream.conect_timeout: unknown key; [upstream] has master, replicas, discover, address_map, zone, zones, resolve_interval, username, password, \
-             password_file, connect_timeout, connects_per_second, start_timeout, reply_timeout, probe_interval, probe_timeout, mark_interval, max_link_down, max_lag, max_lag_time, \
+             password_file, connect_timeout, connects_per_second, start_timeout, reply_timeout, probe_interval, probe_timeout, mark_interval, max_link_down, max_lag, max_lag_time, hold_emptied, \
              links_per_node, warm_leases, max_leases, idle_timeout",
     ),
     (

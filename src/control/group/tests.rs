@@ -44,6 +44,7 @@ fn upstream(replicas: &[&str], discover: bool) -> Upstream {
         max_link_down: 10 * SECOND,
         max_lag_bytes: 1000,
         max_lag_time: 10 * SECOND,
+        hold_emptied: false,
         links_per_node: 1,
         warm_leases: 1,
         max_leases: 1,

@@ -76,6 +76,7 @@ pub(super) fn upstream(world: &World, named: Named) -> Upstream {
         max_link_down: MAX_LINK_DOWN,
         max_lag_bytes: MAX_LAG,
         max_lag_time: MAX_LAG_TIME,
+        hold_emptied: false,
         links_per_node: 1,
         warm_leases: 1,
         max_leases: 1,
