@@ -24,7 +24,8 @@ pub(super) struct Told {
 pub(super) struct Verdict {
     /// Who is master.
     pub(super) master: Announced,
-    /// The highest epoch among those that say so.
+    /// An epoch that a majority has reached; where none says so, that which all have reached who do. A single sentinel
+    /// cannot raise it.
     pub(super) epoch: u64,
     /// More than half of all sentinels say so.
     pub(super) sure: bool,
@@ -73,11 +74,14 @@ impl Council {
         let best = self
             .told()
             .max_by_key(|told| (self.votes(&told.master), told.epoch))?;
-        let epoch = self.told().filter(|told| told.master == best.master);
+        let agreed = self.told().filter(|told| told.master == best.master);
+        let mut epochs: Vec<u64> = agreed.map(|told| told.epoch).collect();
+        epochs.sort_unstable_by(|a, b| b.cmp(a));
+        let majority = self.sentinels.len() / 2 + 1;
         Some(Verdict {
             master: best.master.clone(),
-            epoch: epoch.map(|told| told.epoch).max().unwrap_or_default(),
-            sure: 2 * self.votes(&best.master) > self.sentinels.len(),
+            epoch: epochs[majority.min(epochs.len()) - 1],
+            sure: epochs.len() >= majority,
         })
     }
 

@@ -44,8 +44,11 @@ pub(super) struct Candidate<'a> {
     pub(super) named: usize,
     /// It is the node that the configuration calls master.
     pub(super) configured: bool,
-    /// It was adopted with this history once, and another one after it.
+    /// It was adopted once, and another one after it, whom it has not followed since.
     pub(super) deposed: bool,
+    /// It was a replica, and its process has begun anew: it says master because nobody told it whom to follow. What it
+    /// loaded makes its history look like a promotion's.
+    pub(super) began_anew: bool,
 }
 
 /// What the sentinels say, where there are any.
@@ -91,7 +94,7 @@ pub(super) fn elect(
     };
     let others = || candidates.iter().filter(|other| other.id != incumbent.id);
     let rivals = || others().filter(|other| !other.deposed);
-    let successors = rivals().filter(|rival| rival.line.continues(incumbent.line));
+    let successors = rivals().filter(|rival| !rival.began_anew && rival.line.continues(incumbent.line));
     if let Some(successor) = best(successors, word) {
         return Some(successor);
     }
@@ -100,16 +103,23 @@ pub(super) fn elect(
     {
         return Some(named.id);
     }
+    let follows = |node: NodeId| incumbent.follows == Some(node);
     match (incumbent.fate, word) {
+        // They have agreed on another one since, which cannot be reached: this one is written to in vain.
+        (Fate::Reigns, Word::Most { node, late: true }) if node != Some(incumbent.id) => None,
         (Fate::Reigns, _) => Some(incumbent.id),
+        // A promotion that the sentinels did not make, and undid.
+        (Fate::Deposed, Word::Most { node: Some(node), .. })
+            if follows(node) && others().any(|other| other.id == node) =>
+        {
+            Some(node)
+        }
         // The sentinels will say who is next.
         (_, Word::Most { .. }) => None,
         // It may have been adopted only because its own master was out of reach.
         (Fate::Deposed, _) => best(rivals(), word).or_else(|| {
             let mut others = others();
-            others
-                .find(|other| incumbent.follows == Some(other.id))
-                .map(|other| other.id)
+            others.find(|other| follows(other.id)).map(|other| other.id)
         }),
         // A node that others follow is a master by someone's decision; a lone one may just have lost its data.
         (Fate::Lost, _) => best(
@@ -154,6 +164,7 @@ mod tests {
             named: 0,
             configured: id == 0,
             deposed: false,
+            began_anew: false,
         }
     }
 

@@ -115,10 +115,7 @@ impl Group {
                 member.failure = Some(failure);
                 self.losses.failed(id);
             }
-            Word::Heard(facts) => {
-                member.failure = None;
-                member.facts = Some(facts);
-            }
+            Word::Heard(facts) => member.hear(facts),
         }
         self.reign.elect(&self.members);
         if let Some(took) = took

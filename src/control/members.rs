@@ -45,6 +45,8 @@ pub(super) struct Member {
     pub(super) address: Option<SocketAddr>,
     /// `run_id`: one for each start of the server.
     pub(super) run_id: Option<String>,
+    /// That of the process that was heard as a replica last.
+    obeyed: Option<String>,
     /// The zone that it says it is in.
     pub(super) zone: Option<String>,
     pub(super) facts: Option<Facts>,
@@ -58,6 +60,20 @@ impl Member {
     /// Its last answer, unless it does not answer any more.
     pub(super) fn current(&self) -> Option<&Facts> {
         self.facts.as_ref().filter(|_| self.failure.is_none())
+    }
+
+    /// Takes in its answer.
+    pub(super) fn hear(&mut self, facts: Facts) {
+        if facts.role == Role::Replica {
+            self.obeyed.clone_from(&self.run_id);
+        }
+        self.failure = None;
+        self.facts = Some(facts);
+    }
+
+    /// It was a replica, and its process began anew since: as a master by its configuration, not by a promotion.
+    pub(super) fn began_anew(&self) -> bool {
+        self.obeyed.is_some() && self.obeyed != self.run_id
     }
 
     pub(super) fn role(&self) -> Role {
@@ -84,7 +100,7 @@ impl Member {
         {
             self.address = Some(SocketAddr::new(first, self.place.port));
             (self.run_id, self.facts, self.identity, self.failure) = (None, None, None, None);
-            self.zone = None;
+            (self.zone, self.obeyed) = (None, None);
         }
     }
 }
@@ -147,6 +163,7 @@ impl Members {
             listed: now,
             address,
             run_id: None,
+            obeyed: None,
             zone: None,
             facts: None,
             failure: None,

@@ -1,5 +1,6 @@
 //! Who is master: the node adopted last, those that it replaced, what the sentinels say, a failover under way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::warn;
@@ -13,8 +14,25 @@ use super::report::SentinelReport;
 use crate::settings::Upstream;
 use crate::topology::{NodeId, Role};
 
-/// A failover that a sentinel has begun is believed in for so long, and not again for as long after that.
+/// A failover that a sentinel has begun is believed in for so long, and not again for as long after that, and twice as
+/// long each time that there was none.
 const FAILOVER_MOST: Duration = Duration::from_secs(4);
+
+/// What a sentinel said of a failover that it begins.
+#[derive(Debug, Clone, Copy)]
+struct Alarm {
+    /// It is believed until then.
+    until: Duration,
+    /// How many before it came to nothing.
+    in_vain: u32,
+}
+
+impl Alarm {
+    /// How long after it another one of the same sentinel is not believed.
+    fn rest(self) -> Duration {
+        FAILOVER_MOST * 2_u32.pow(self.in_vain.min(6))
+    }
+}
 
 /// Who is master, and what that rests on.
 #[derive(Debug)]
@@ -27,14 +45,14 @@ pub(super) struct Reign {
     reigns: bool,
     /// The sentinels' epoch when it was adopted.
     adopted_in: Option<(NodeId, u64)>,
-    /// Former masters, each with the replid that it had then.
-    deposed: Vec<(NodeId, String)>,
+    /// Former masters that have not been replicas since.
+    deposed: Vec<NodeId>,
     /// The master adopted last came back without its data.
     emptied: bool,
     /// Then it is not used.
     hold_emptied: bool,
-    /// The sentinel that makes another node the master just now, and until when that is believed.
-    changing: Option<(usize, Duration)>,
+    /// What sentinels said of a failover that they begin, since the last one that there was.
+    alarms: BTreeMap<usize, Alarm>,
 }
 
 impl Reign {
@@ -51,7 +69,7 @@ impl Reign {
             deposed: Vec::new(),
             emptied: false,
             hold_emptied: upstream.hold_emptied,
-            changing: None,
+            alarms: BTreeMap::new(),
         }
     }
 
@@ -73,7 +91,7 @@ impl Reign {
     /// Whether a failover is under way: until the new master is there nobody gets writes, as those that the old one
     /// takes now are lost.
     pub(super) fn is_changing(&self, now: Duration) -> bool {
-        self.changing.is_some_and(|(_, until)| now < until)
+        self.alarms.values().any(|alarm| now < alarm.until)
     }
 
     /// Takes in what a sentinel said. True when together they say something else than before.
@@ -96,12 +114,21 @@ impl Reign {
     /// A sentinel begins to make another node the master, or has given up on that.
     pub(super) fn failover(&mut self, sentinel: usize, begins: bool, now: Duration) {
         let Some(council) = &self.council else { return };
+        let last = self.alarms.get(&sentinel).copied();
         if !begins {
-            self.changing = self.changing.filter(|(by, _)| *by != sentinel);
+            let over = last.map(|alarm| Alarm {
+                until: now.min(alarm.until),
+                ..alarm
+            });
+            self.alarms.extend(over.map(|over| (sentinel, over)));
         } else if council.is_of_the_verdict(sentinel)
-            && self.changing.is_none_or(|(_, until)| now > until + FAILOVER_MOST)
+            && last.is_none_or(|last| now > last.until + last.rest())
         {
-            self.changing = Some((sentinel, now + FAILOVER_MOST));
+            let alarm = Alarm {
+                until: now + FAILOVER_MOST,
+                in_vain: last.map_or(0, |last| last.in_vain + 1),
+            };
+            self.alarms.insert(sentinel, alarm);
         }
     }
 
@@ -113,7 +140,7 @@ impl Reign {
                 .get(id)
                 .is_some_and(|member| member.role() == Role::Replica)
         };
-        self.deposed.retain(|(id, _)| !obeys(*id));
+        self.deposed.retain(|id| !obeys(*id));
         // A successor may have been succeeded itself before it was heard, and so may one who is back with another history.
         for _ in members.iter() {
             if !self.elect_next(members) {
@@ -135,6 +162,7 @@ impl Reign {
                 named: members.followers(id),
                 configured: members.is_called_master(member),
                 deposed: self.is_deposed(id, &facts.line),
+                began_anew: member.began_anew(),
             })
             .collect();
         let incumbent = self.adopted().map(|(id, line)| Incumbent {
@@ -178,13 +206,13 @@ impl Reign {
     }
 
     fn adopt(&mut self, id: NodeId, line: Line) {
-        if let Some((before, line)) = self.adopted.replace((id, line))
+        if let Some((before, _)) = self.adopted.replace((id, line))
             && before != id
         {
             self.deposed
-                .retain(|(deposed, _)| *deposed != id && *deposed != before);
-            self.deposed.push((before, line.replid));
-            self.changing = None;
+                .retain(|deposed| *deposed != id && *deposed != before);
+            self.deposed.push(before);
+            self.alarms.clear();
         }
         if self.adopted_in.is_none_or(|(by, _)| by != id) {
             // Sentinels that have not heard of it yet go on naming its predecessor, in no later epoch than this.
@@ -193,17 +221,14 @@ impl Reign {
         }
     }
 
-    /// It was adopted once, or would have been, had it been known before its successor. One that restarts goes on from
-    /// the history that it had.
+    /// It was adopted once, or would have been, had it been known before its successor. A restart changes nothing of that,
+    /// whatever history it begins with; but who continues the adopted one's history has followed it.
     fn is_deposed(&self, id: NodeId, line: &Line) -> bool {
-        let goes_on = |replid: &String| {
-            *replid == line.replid || line.before.as_ref().is_some_and(|(id, _)| id == replid)
+        let Some((adopted, of)) = self.adopted() else {
+            return false;
         };
-        let mut deposed = self.deposed.iter();
-        let predecessor =
-            |(adopted, of): (NodeId, &Line)| adopted != id && of.replid != line.replid && of.continues(line);
-        deposed.any(|(node, replid)| *node == id && goes_on(replid))
-            || self.adopted().is_some_and(predecessor)
+        let predecessor = adopted != id && of.replid != line.replid && of.continues(line);
+        predecessor || self.deposed.contains(&id) && !line.continues(of)
     }
 
     /// Whom the sentinels name.
@@ -220,6 +245,7 @@ impl Reign {
         };
         let (host, port) = &verdict.master;
         let node = members.announced(host, *port);
+        let node = node.map(|node| members.alias_of(node).unwrap_or(node));
         if verdict.sure {
             let epoch = self.adopted_in.map_or(0, |(_, epoch)| epoch);
             Word::Most {
