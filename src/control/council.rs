@@ -26,6 +26,9 @@ pub(super) struct Verdict {
     pub(super) master: Announced,
     /// The highest epoch among those that say so.
     pub(super) epoch: u64,
+    /// The epoch that so many of them have reached as make a majority: no single one can bring it forward. 0: they are
+    /// none.
+    pub(super) reached: u64,
     /// More than half of all sentinels say so.
     pub(super) sure: bool,
 }
@@ -73,11 +76,15 @@ impl Council {
         let best = self
             .told()
             .max_by_key(|told| (self.votes(&told.master), told.epoch))?;
-        let epoch = self.told().filter(|told| told.master == best.master);
+        let of_it = self.told().filter(|told| told.master == best.master);
+        let mut epochs: Vec<u64> = of_it.map(|told| told.epoch).collect();
+        epochs.sort_unstable_by(|one, other| other.cmp(one));
+        let majority = self.sentinels.len() / 2 + 1;
         Some(Verdict {
             master: best.master.clone(),
-            epoch: epoch.map(|told| told.epoch).max().unwrap_or_default(),
-            sure: 2 * self.votes(&best.master) > self.sentinels.len(),
+            epoch: epochs.first().copied().unwrap_or_default(),
+            reached: epochs.get(majority - 1).copied().unwrap_or_default(),
+            sure: epochs.len() >= majority,
         })
     }
 
@@ -147,7 +154,8 @@ mod tests {
         })
     }
 
-    fn verdict(words: &[Option<Told>]) -> Option<(String, u64, bool)> {
+    /// Whom they name, the highest epoch, the one that a majority has reached, and whether they are one.
+    fn verdict(words: &[Option<Told>]) -> Option<(String, u64, u64, bool)> {
         let silent = || Failure {
             kind: FailureKind::Timeout,
             message: String::new(),
@@ -163,7 +171,7 @@ mod tests {
         }
         let verdict = council.verdict()?;
         assert_eq!(council.nodes(&verdict).len(), 2);
-        Some((verdict.master.0, verdict.epoch, verdict.sure))
+        Some((verdict.master.0, verdict.epoch, verdict.reached, verdict.sure))
     }
 
     #[test]
@@ -172,17 +180,25 @@ mod tests {
         for (words, expected) in [
             (
                 vec![told("a", 1), told("a", 2), told("a", 1)],
-                Some((a.clone(), 2, true)),
+                Some((a.clone(), 2, 1, true)),
             ),
             // The liar has the higher epoch and no majority.
             (
                 vec![told("b", 9), told("a", 1), told("a", 1)],
-                Some((a.clone(), 1, true)),
+                Some((a.clone(), 1, 1, true)),
             ),
-            (vec![told("a", 1), None, told("a", 1)], Some((a.clone(), 1, true))),
-            (vec![told("a", 1), None, None], Some((a, 1, false))),
+            (
+                vec![told("a", 1), None, told("a", 1)],
+                Some((a.clone(), 1, 1, true)),
+            ),
+            // One that has not heard of the failover lends the liar its voice, and no epoch.
+            (
+                vec![told("a", 9), None, told("a", 1)],
+                Some((a.clone(), 9, 1, true)),
+            ),
+            (vec![told("a", 1), None, None], Some((a, 1, 0, false))),
             // Halfway through a failover, with the third cut off.
-            (vec![told("a", 1), told("b", 2), None], Some((b, 2, false))),
+            (vec![told("a", 1), told("b", 2), None], Some((b, 2, 0, false))),
             (vec![None, None, None], None),
             (vec![], None),
         ] {

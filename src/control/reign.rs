@@ -194,7 +194,7 @@ impl Reign {
             let epoch = self.adopted_in.map_or(0, |(_, epoch)| epoch);
             Word::Most {
                 node,
-                late: verdict.epoch > epoch,
+                late: verdict.reached > epoch,
             }
         } else if council.is_complete() {
             Word::Some(node)
