@@ -119,6 +119,7 @@ fn a_group_that_does_not_see_everything_breaks_a_rule() {
         Blind::Lineage,
         Blind::Histories,
         Blind::Epochs,
+        Blind::Votes,
         Blind::Loading,
         Blind::Links,
         Blind::Offsets,
