@@ -24,8 +24,8 @@ pub(super) struct Told {
 pub(super) struct Verdict {
     /// Who is master.
     pub(super) master: Announced,
-    /// An epoch that a majority has reached; where none says so, that which all have reached who do. A single sentinel
-    /// cannot raise it.
+    /// The epoch that so many of those who say so have reached as make a majority: no single one can bring it forward. 0:
+    /// they are none.
     pub(super) epoch: u64,
     /// More than half of all sentinels say so.
     pub(super) sure: bool,
@@ -74,13 +74,13 @@ impl Council {
         let best = self
             .told()
             .max_by_key(|told| (self.votes(&told.master), told.epoch))?;
-        let agreed = self.told().filter(|told| told.master == best.master);
-        let mut epochs: Vec<u64> = agreed.map(|told| told.epoch).collect();
-        epochs.sort_unstable_by(|a, b| b.cmp(a));
+        let of_it = self.told().filter(|told| told.master == best.master);
+        let mut epochs: Vec<u64> = of_it.map(|told| told.epoch).collect();
+        epochs.sort_unstable_by(|one, other| other.cmp(one));
         let majority = self.sentinels.len() / 2 + 1;
         Some(Verdict {
             master: best.master.clone(),
-            epoch: epochs[majority.min(epochs.len()) - 1],
+            epoch: epochs.get(majority - 1).copied().unwrap_or_default(),
             sure: epochs.len() >= majority,
         })
     }
@@ -151,6 +151,7 @@ mod tests {
         })
     }
 
+    /// Whom they name, the epoch that a majority has reached, and whether they are one.
     fn verdict(words: &[Option<Told>]) -> Option<(String, u64, bool)> {
         let silent = || Failure {
             kind: FailureKind::Timeout,
@@ -176,7 +177,7 @@ mod tests {
         for (words, expected) in [
             (
                 vec![told("a", 1), told("a", 2), told("a", 1)],
-                Some((a.clone(), 2, true)),
+                Some((a.clone(), 1, true)),
             ),
             // The liar has the higher epoch and no majority.
             (
@@ -184,9 +185,11 @@ mod tests {
                 Some((a.clone(), 1, true)),
             ),
             (vec![told("a", 1), None, told("a", 1)], Some((a.clone(), 1, true))),
-            (vec![told("a", 1), None, None], Some((a, 1, false))),
+            // One that has not heard of the failover lends the liar its voice, and no epoch.
+            (vec![told("a", 9), None, told("a", 1)], Some((a.clone(), 1, true))),
+            (vec![told("a", 1), None, None], Some((a, 0, false))),
             // Halfway through a failover, with the third cut off.
-            (vec![told("a", 1), told("b", 2), None], Some((b, 2, false))),
+            (vec![told("a", 1), told("b", 2), None], Some((b, 0, false))),
             (vec![None, None, None], None),
             (vec![], None),
         ] {

@@ -288,7 +288,13 @@ impl Members {
     /// Whom that node calls its master.
     pub(super) fn master_of(&self, id: NodeId) -> Option<NodeId> {
         let link = self.all.get(&id)?.current()?.link.as_ref()?;
-        self.announced(&link.master.0, link.master.1)
+        self.used(&link.master.0, link.master.1)
+    }
+
+    /// The node that is announced so, under the address by which it is used.
+    pub(super) fn used(&self, host: &str, port: u16) -> Option<NodeId> {
+        let id = self.announced(host, port)?;
+        Some(self.alias_of(id).unwrap_or(id))
     }
 
     /// How many nodes name that one as their master.

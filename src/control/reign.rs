@@ -45,6 +45,8 @@ pub(super) struct Reign {
     reigns: bool,
     /// The sentinels' epoch when it was adopted.
     adopted_in: Option<(NodeId, u64)>,
+    /// The latest epoch that a majority of them has reached.
+    epoch: u64,
     /// Former masters that have not been replicas since.
     deposed: Vec<NodeId>,
     /// The master adopted last came back without its data.
@@ -66,6 +68,7 @@ impl Reign {
             adopted: None,
             reigns: false,
             adopted_in: None,
+            epoch: 0,
             deposed: Vec::new(),
             emptied: false,
             hold_emptied: upstream.hold_emptied,
@@ -101,7 +104,11 @@ impl Reign {
         };
         let before = council.verdict();
         council.hear(sentinel, told);
-        council.verdict() != before
+        let verdict = council.verdict();
+        self.epoch = self
+            .epoch
+            .max(verdict.as_ref().map_or(0, |verdict| verdict.epoch));
+        verdict != before
     }
 
     /// The nodes that the sentinels know of.
@@ -216,8 +223,7 @@ impl Reign {
         }
         if self.adopted_in.is_none_or(|(by, _)| by != id) {
             // Sentinels that have not heard of it yet go on naming its predecessor, in no later epoch than this.
-            let verdict = self.council.as_ref().and_then(Council::verdict);
-            self.adopted_in = Some((id, verdict.map_or(0, |verdict| verdict.epoch)));
+            self.adopted_in = Some((id, self.epoch));
         }
     }
 
@@ -244,8 +250,7 @@ impl Reign {
             };
         };
         let (host, port) = &verdict.master;
-        let node = members.announced(host, *port);
-        let node = node.map(|node| members.alias_of(node).unwrap_or(node));
+        let node = members.used(host, *port);
         if verdict.sure {
             let epoch = self.adopted_in.map_or(0, |(_, epoch)| epoch);
             Word::Most {

@@ -170,11 +170,13 @@ impl Worker {
     /// before it and was refused cannot run in order any more.
     pub(super) fn first_ran(&mut self, key: LinkKey) {
         let first = self.links.get(key).and_then(Link::first);
-        let Some((client, batch)) = first.map(|(first, _)| (first.client, first.batch)) else {
+        let Some((client, batch, kind)) = first.map(|(first, _)| (first.client, first.batch, first.kind))
+        else {
             return;
         };
         let waits = self.clients.get(client).is_some_and(|client| client.parked > 0);
-        if waits && self.class_of_first(key) == Some(Class::Write) {
+        let writes = || matches!(kind, Kind::Exec { .. }) || self.class_of_first(key) == Some(Class::Write);
+        if waits && writes() {
             self.give_up_overtaken(client, batch);
         }
     }
@@ -213,10 +215,15 @@ impl Worker {
         };
         let mut adrift = self.adrift.swap_remove(at);
         self.hold_adrift_no_more(&adrift);
-        let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut adrift.pipeline)
-            .into_iter()
-            .partition(|(sent, _)| matches!(sent.kind, Kind::Writes | Kind::Script { .. }));
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut adrift.pipeline)
+                .into_iter()
+                .partition(|(sent, _)| {
+                    let in_transaction = matches!(sent.kind, Kind::Exec { .. } | Kind::Again);
+                    in_transaction || sent.kind.may_write()
+                });
         adrift.pipeline = stay.into();
+        adrift.transcripts.clear();
         if adrift.pipeline.is_empty() {
             self.is_adrift_no_more(key);
         } else {
@@ -225,7 +232,11 @@ impl Worker {
             self.adrift.push(adrift);
         }
         for (sent, _) in gone {
-            self.fail_batch_with(&sent, texts::OVERTAKEN);
+            match sent.kind {
+                Kind::Again => {}
+                Kind::Exec { .. } => self.fail_batch_with(&sent, texts::TRANSACTION_OVERTAKEN),
+                _ => self.fail_batch_with(&sent, texts::OVERTAKEN),
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! judged by what really happened (`ledger`), and at the end nobody is stuck and nothing is left behind.
 
 mod client;
+mod conn;
 mod ledger;
 mod node;
 mod world;

@@ -266,8 +266,14 @@ impl Ambassador {
                 message: "no answer".to_owned(),
             });
             self.checks.told(index, last.clone(), self.asks_len());
-            if self.group.told(index, answer, now) {
-                self.poke_all();
+            let voices = match (self.blind, &answer) {
+                (Blind::Votes, Ok(_)) => 0..self.asks_len(),
+                _ => index..index + 1,
+            };
+            for voice in voices {
+                if self.group.told(voice, answer.clone(), now) {
+                    self.poke_all();
+                }
             }
             self.publish(world)?;
         }

@@ -13,6 +13,8 @@ pub(super) enum Blind {
     Histories,
     /// Whatever sentinels say looks newer than what others said.
     Epochs,
+    /// What one sentinel says all seem to say.
+    Votes,
     /// Nobody says that he is loading.
     Loading,
     /// Links look as if they had always been up.
@@ -26,7 +28,7 @@ pub(super) enum Blind {
 /// What is left of the facts.
 pub(super) fn blinded(mut facts: Facts, blind: Blind) -> Facts {
     match blind {
-        Blind::No | Blind::Epochs => {}
+        Blind::No | Blind::Epochs | Blind::Votes => {}
         Blind::Lineage => facts.line.before = None,
         Blind::Histories => "one".clone_into(&mut facts.line.replid),
         Blind::Loading => facts.loading = false,

@@ -44,6 +44,8 @@ pub(super) struct Checks {
     reigns: Vec<(Reign, u64)>,
     /// A master was heard and none is published.
     unclear: bool,
+    /// The last of them was away when nobody was published, so that another one may have been adopted unseen.
+    vacant: bool,
     /// Since when the history of the last of them is known.
     since: Duration,
     outs: BTreeMap<NodeId, Vec<Duration>>,
@@ -66,16 +68,17 @@ impl Checks {
         self.told[sentinel] = told;
     }
 
-    /// Whom a majority of all sentinels names, and the highest epoch among them.
-    fn majority(&self) -> Option<(String, u64)> {
+    /// Whom a majority of all sentinels names, the highest epoch among them, and the one that a majority has reached.
+    fn majority(&self) -> Option<(String, u64, u64)> {
         let told = || self.told.iter().flatten();
         let votes = |name: &str| told().filter(|told| told.master.0 == name).count();
         let name = told()
             .map(|told| told.master.0.clone())
             .find(|name| 2 * votes(name) > self.told.len())?;
-        let epochs = told().filter(|told| told.master.0 == name);
-        let epoch = epochs.map(|told| told.epoch).max()?;
-        Some((name, epoch))
+        let named = told().filter(|told| told.master.0 == name);
+        let mut epochs: Vec<u64> = named.map(|told| told.epoch).collect();
+        epochs.sort_unstable_by(|one, other| other.cmp(one));
+        Some((name, epochs[0], epochs[self.told.len() / 2]))
     }
 
     /// Of what changes.
@@ -101,7 +104,9 @@ impl Checks {
     /// Of all that is in force now.
     pub(super) fn holds(&mut self, topology: &Topology, world: &World) -> Result<(), String> {
         if let Some(master) = topology.master {
-            self.master_is_right(master, world)?;
+            self.master_is_right(master, topology, world)?;
+        } else if let Some((last, _)) = self.reigns.last() {
+            self.vacant |= self.says_master(last.node).is_none();
         }
         let master = self.reigns.last().map(|(reign, _)| *reign);
         for node in &topology.nodes {
@@ -114,7 +119,7 @@ impl Checks {
         Ok(())
     }
 
-    fn master_is_right(&mut self, id: NodeId, world: &World) -> Result<(), String> {
+    fn master_is_right(&mut self, id: NodeId, topology: &Topology, world: &World) -> Result<(), String> {
         let Some(heard) = self.heard.get(&id) else {
             return Err(format!("the master {} does not answer", id.0));
         };
@@ -126,9 +131,9 @@ impl Checks {
         }
         let reign = Reign { node: id, at: *at };
         let majority = self.majority();
-        let epoch = majority.as_ref().map_or(0, |(_, epoch)| *epoch);
+        let epoch = majority.as_ref().map_or(0, |(_, highest, _)| *highest);
         let place = host(world.servers[*server].place);
-        let (named, since) = majority.map_or((false, 0), |(name, epoch)| (name == place, epoch));
+        let (named, since) = majority.map_or((false, 0), |(name, _, reached)| (name == place, reached));
         let newest = self.reigns.last();
         let same = newest.is_some_and(|(last, _)| last.node == id && last.at.replid == at.replid);
         if !same {
@@ -153,6 +158,20 @@ impl Checks {
                     "{reign:?} is adopted again after {earlier:?}, without a later word"
                 ));
             }
+            if let Some((last, _)) = newest
+                && !named
+                && !self.vacant
+                && last.node != id
+                && topology.node(last.node).is_some()
+                && let Some(now) = self.says_master(last.node)
+                && ![last.at.replid, now.replid]
+                    .iter()
+                    .any(|of| world.histories.descends(at.replid, *of))
+            {
+                return Err(format!(
+                    "{reign:?} is adopted though {last:?} reigns, without a majority"
+                ));
+            }
             if newest.is_none_or(|(last, _)| at.before.is_none_or(|(replid, _)| replid != last.at.replid)) {
                 self.since = world.now;
             }
@@ -161,7 +180,7 @@ impl Checks {
         } else if let Some((last, _)) = self.reigns.last_mut() {
             last.at = *at;
         }
-        self.unclear = false;
+        (self.unclear, self.vacant) = (false, false);
         let successor = self.heard.iter().find(|(other, heard)| {
             let goes_on = heard.at.before.is_some_and(|(replid, _)| replid == at.replid);
             **other != id && heard.server != *server && heard.facts.role == Role::Master && goes_on
@@ -172,6 +191,12 @@ impl Checks {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where a node is, if it is there and says that it is a master.
+    fn says_master(&self, id: NodeId) -> Option<Position> {
+        let heard = self.heard.get(&id)?;
+        (heard.facts.role == Role::Master).then_some(heard.at)
     }
 
     fn replica_is_right(

@@ -55,13 +55,13 @@ pub(super) fn strike(world: &mut World, authority: &mut Authority, allowed: Allo
         8 => world.servers[index].stalled_until = now + 3 * lasts,
         9 => world.servers[index].speed = world.dice.of(1..world.writes + 2),
         10 => authority.begin(world),
-        11 => {
+        11 if authority.sentinels.is_empty() => {
             let successor = world.dice.index(count);
             if successor != authority.master {
                 authority.swap(world, successor);
             }
         }
-        12 => fail_sentinel(world, authority, until),
+        11 | 12 => fail_sentinel(world, authority, until),
         13 if allowed.moves && allowed.stays != Some(index) => {
             world.kill(index, until, true);
             world.relocate(index);
@@ -71,7 +71,7 @@ pub(super) fn strike(world: &mut World, authority: &mut Authority, allowed: Allo
     }
 }
 
-/// One sentinel at a time lies or is cut off.
+/// One sentinel at a time lies or is cut off. While one lies, those that know better may be out of reach.
 fn fail_sentinel(world: &mut World, authority: &mut Authority, until: Duration) {
     let now = world.now;
     let bad = |sentinel: &super::authority::Sentinel| {
@@ -80,13 +80,31 @@ fn fail_sentinel(world: &mut World, authority: &mut Authority, until: Duration) 
     if authority.sentinels.is_empty() || authority.sentinels.iter().any(bad) {
         return;
     }
-    let place = world.servers[world.dice.index(world.servers.len())].place;
     let chosen = world.dice.index(authority.sentinels.len());
-    let sentinel = &mut authority.sentinels[chosen];
-    match world.dice.of(0..3) {
-        0 => sentinel.cut_from_peers = until,
-        1 => sentinel.cut_from_ambassador = until,
-        _ => sentinel.lie = Some((place, 1000, until)),
+    match world.dice.of(0..4) {
+        0 => authority.sentinels[chosen].cut_from_peers = until,
+        1 => authority.sentinels[chosen].cut_from_ambassador = until,
+        _ => {
+            let named = lied_about(world, authority);
+            world.say(|| format!("sentinel {chosen} says that {named} is master"));
+            authority.sentinels[chosen].lie = Some((world.servers[named].place, 1000, until));
+            for (index, other) in authority.sentinels.iter_mut().enumerate() {
+                if index != chosen && world.dice.once_in(2) {
+                    other.cut_from_ambassador = until;
+                }
+            }
+        }
+    }
+}
+
+/// Whom a lie names: somebody who says so himself could be believed.
+fn lied_about(world: &mut World, authority: &Authority) -> usize {
+    let says_so = |index: &usize| *index != authority.master && world.servers[*index].is_master();
+    let pretenders: Vec<usize> = (0..world.servers.len()).filter(says_so).collect();
+    if pretenders.is_empty() || world.dice.once_in(4) {
+        world.dice.index(world.servers.len())
+    } else {
+        pretenders[world.dice.index(pretenders.len())]
     }
 }
 

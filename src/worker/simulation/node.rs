@@ -4,40 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::super::wire::Wire;
+use super::conn::{Conn, Waits, client_of, complete, id_of, words};
 use super::ledger::Ledger;
-use crate::resp::{Arguments, Bounds, RequestScanner, Step, write};
+use crate::resp::write;
 use crate::simulation::Dice;
 
-const BOUNDS: Bounds = Bounds {
-    arguments: 100,
-    bulk: 1 << 20,
-};
 const READONLY: &str = "READONLY You can't write against a read only replica.";
-
-/// What a master does.
-#[derive(Debug)]
-enum Waits {
-    No,
-    /// BLPOP of that client, until then.
-    Pop(u32, Duration),
-}
-
-/// A connection of the worker's.
-#[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) wire: Wire,
-    id: u64,
-    /// What the worker handed over and this node has not looked at.
-    pub(super) input: Vec<u8>,
-    /// What of `input` the ledger knows already.
-    seen: usize,
-    /// Answers under way.
-    pub(super) output: Vec<u8>,
-    queued: Option<Vec<Vec<u8>>>,
-    spoiled: bool,
-    waits: Waits,
-    closes: bool,
-}
 
 /// A server.
 #[derive(Debug)]
@@ -293,97 +265,9 @@ impl Node {
     }
 }
 
-impl Conn {
-    pub(super) fn new(wire: Wire, id: u64) -> Self {
-        Conn {
-            wire,
-            id,
-            input: Vec::new(),
-            seen: 0,
-            output: Vec::new(),
-            queued: None,
-            spoiled: false,
-            waits: Waits::No,
-            closes: false,
-        }
-    }
-
-    /// So many bytes of its answers leave.
-    fn answer(&mut self, bytes: usize) {
-        self.wire.send(&self.output[..bytes]);
-        self.output.drain(..bytes);
-    }
-
-    /// Takes what the worker wrote.
-    pub(super) fn receive(&mut self, ledger: &mut Ledger) {
-        self.input.extend(self.wire.take());
-        while let Some(length) = complete(&self.input[self.seen..]) {
-            let request = &self.input[self.seen..self.seen + length];
-            let words = words(request);
-            match words[0] {
-                b"RPUSH" => ledger.hand(id_of(words[2])),
-                b"EXEC" | b"BLPOP" => ledger.special_handed.extend(self.wire_owner(&words)),
-                _ => {}
-            }
-            self.seen += length;
-        }
-    }
-
-    /// Whose special command it is.
-    fn wire_owner(&self, words: &[&[u8]]) -> Option<u32> {
-        if words[0] == b"BLPOP" {
-            return Some(client_of(words[1]));
-        }
-        let queued = self.queued.iter().flatten().map(|id| id_of(id).0).next();
-        queued.or_else(|| {
-            let before = &self.input[..self.seen];
-            let mut at = 0;
-            let mut owner = None;
-            while let Some(length) = complete(&before[at..]) {
-                let earlier = self::words(&before[at..at + length]);
-                if earlier[0] == b"RPUSH" {
-                    owner = Some(id_of(earlier[2]).0);
-                }
-                at += length;
-            }
-            owner
-        })
-    }
-}
-
 fn give(element: u32, client: u32, reply: &mut Vec<u8>, answered: bool, ledger: &mut Ledger) {
     ledger.pop(element, client, answered);
     reply.extend_from_slice(b"*2\r\n");
     write::bulk(reply, format!("queue.{client}").as_bytes());
     write::bulk(reply, element.to_string().as_bytes());
-}
-
-/// The length of the first request, if it is all there.
-fn complete(bytes: &[u8]) -> Option<usize> {
-    match RequestScanner::default().scan(bytes, BOUNDS) {
-        Ok(Step::Complete(request)) => Some(request.len),
-        _ => None,
-    }
-}
-
-fn words(request: &[u8]) -> Vec<&[u8]> {
-    Arguments::of(request).collect()
-}
-
-fn numbers(text: &[u8]) -> Vec<u32> {
-    let text = std::str::from_utf8(text).unwrap_or_default();
-    text.split('.').filter_map(|number| number.parse().ok()).collect()
-}
-
-/// Of `3.17`.
-fn id_of(text: &[u8]) -> (u32, u32) {
-    match numbers(text)[..] {
-        [client, number] => (client, number),
-        _ => (u32::MAX, 0),
-    }
-}
-
-/// Of `queue.3`.
-fn client_of(key: &[u8]) -> u32 {
-    numbers(key).first().copied().unwrap_or(u32::MAX)
 }

@@ -1,0 +1,125 @@
+//! A connection of the worker's to a simulated server: what is on its way in both directions, and whose it is.
+
+use std::time::Duration;
+
+use super::super::wire::Wire;
+use super::ledger::Ledger;
+use crate::resp::{Arguments, Bounds, RequestScanner, Step};
+
+const BOUNDS: Bounds = Bounds {
+    arguments: 100,
+    bulk: 1 << 20,
+};
+
+/// What it is made to wait for.
+#[derive(Debug)]
+pub(super) enum Waits {
+    No,
+    /// BLPOP of that client, until then.
+    Pop(u32, Duration),
+}
+
+/// A connection of the worker's.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) wire: Wire,
+    pub(super) id: u64,
+    /// What the worker handed over and this node has not looked at.
+    pub(super) input: Vec<u8>,
+    /// What of `input` the ledger knows already.
+    pub(super) seen: usize,
+    /// Answers under way.
+    pub(super) output: Vec<u8>,
+    pub(super) queued: Option<Vec<Vec<u8>>>,
+    pub(super) spoiled: bool,
+    pub(super) waits: Waits,
+    pub(super) closes: bool,
+}
+
+impl Conn {
+    pub(super) fn new(wire: Wire, id: u64) -> Self {
+        Conn {
+            wire,
+            id,
+            input: Vec::new(),
+            seen: 0,
+            output: Vec::new(),
+            queued: None,
+            spoiled: false,
+            waits: Waits::No,
+            closes: false,
+        }
+    }
+
+    /// So many bytes of its answers leave.
+    pub(super) fn answer(&mut self, bytes: usize) {
+        self.wire.send(&self.output[..bytes]);
+        self.output.drain(..bytes);
+    }
+
+    /// Takes what the worker wrote.
+    pub(super) fn receive(&mut self, ledger: &mut Ledger) {
+        self.input.extend(self.wire.take());
+        while let Some(length) = complete(&self.input[self.seen..]) {
+            let request = &self.input[self.seen..self.seen + length];
+            let words = words(request);
+            match words[0] {
+                b"RPUSH" => ledger.hand(id_of(words[2])),
+                b"EXEC" | b"BLPOP" => ledger.special_handed.extend(self.wire_owner(&words)),
+                _ => {}
+            }
+            self.seen += length;
+        }
+    }
+
+    /// Whose special command it is.
+    fn wire_owner(&self, words: &[&[u8]]) -> Option<u32> {
+        if words[0] == b"BLPOP" {
+            return Some(client_of(words[1]));
+        }
+        let queued = self.queued.iter().flatten().map(|id| id_of(id).0).next();
+        queued.or_else(|| {
+            let before = &self.input[..self.seen];
+            let mut at = 0;
+            let mut owner = None;
+            while let Some(length) = complete(&before[at..]) {
+                let earlier = self::words(&before[at..at + length]);
+                if earlier[0] == b"RPUSH" {
+                    owner = Some(id_of(earlier[2]).0);
+                }
+                at += length;
+            }
+            owner
+        })
+    }
+}
+
+/// The length of the first request, if it is all there.
+pub(super) fn complete(bytes: &[u8]) -> Option<usize> {
+    match RequestScanner::default().scan(bytes, BOUNDS) {
+        Ok(Step::Complete(request)) => Some(request.len),
+        _ => None,
+    }
+}
+
+pub(super) fn words(request: &[u8]) -> Vec<&[u8]> {
+    Arguments::of(request).collect()
+}
+
+fn numbers(text: &[u8]) -> Vec<u32> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.split('.').filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Of `3.17`.
+pub(super) fn id_of(text: &[u8]) -> (u32, u32) {
+    match numbers(text)[..] {
+        [client, number] => (client, number),
+        _ => (u32::MAX, 0),
+    }
+}
+
+/// Of `queue.3`.
+pub(super) fn client_of(key: &[u8]) -> u32 {
+    numbers(key).first().copied().unwrap_or(u32::MAX)
+}
