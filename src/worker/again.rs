@@ -44,6 +44,13 @@ impl Worker {
         self.overtakes(key).then(|| self.behind(key))
     }
 
+    /// The same, though the reply is an error: what a read was told is as old as what it was shown.
+    pub(super) fn withheld_error(&self, key: LinkKey) -> Option<Again> {
+        let owned = self.links.get(key)?.is_lease();
+        let old = !owned && (self.is_late(key) && self.first_reads(key) || self.overtakes(key));
+        old.then(|| self.behind(key))
+    }
+
     /// Whether an error says of the first command on a shared link that it did not run, as the node is no master that
     /// takes commands.
     fn did_not_run(&self, key: LinkKey, error: &[u8]) -> bool {

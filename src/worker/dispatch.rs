@@ -118,7 +118,7 @@ impl Worker {
                     let fits = segment
                         .home
                         .is_none_or(|home| Some(home) == self.lane_node(client));
-                    fits && !self.is_retired(client.master_link)
+                    fits && !self.is_no_master(client.master_link)
                 }
             };
         // Behind commands that the master has not answered yet, everything goes there: it will see them in the order
@@ -142,9 +142,11 @@ impl Worker {
         }
     }
 
-    fn is_retired(&self, link: Option<LinkKey>) -> bool {
-        link.and_then(|link| self.links.get(link))
-            .is_some_and(|link| link.usage == Use::Retired)
+    /// Whether a link goes to where the master was, or to a node that was it: what is written there now is lost.
+    fn is_no_master(&self, link: Option<LinkKey>) -> bool {
+        link.and_then(|link| self.links.get(link)).is_some_and(|link| {
+            link.usage == Use::Retired || self.route.master.is_some_and(|master| master != link.node)
+        })
     }
 
     /// The node from which a client in the master's lane gets what it is owed.

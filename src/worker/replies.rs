@@ -79,7 +79,10 @@ impl Worker {
             }
             let refusing = link.refusing;
             let again = match begins {
-                Some(b'-') => self.asked_again(key, &bytes[reply.clone()]),
+                Some(b'-') => {
+                    let again = self.asked_again(key, &bytes[reply.clone()]);
+                    again.or_else(|| self.withheld_error(key).filter(|_| refusing))
+                }
                 Some(_) if refusing => self.withheld(key, &bytes[reply.clone()]),
                 _ => None,
             };

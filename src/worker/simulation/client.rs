@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::wire::Wire;
-use super::ledger::Ledger;
+use super::ledger::{Effect, Id, Ledger};
 use crate::resp::{ReplyScanner, write};
 use crate::simulation::Dice;
 
@@ -14,6 +14,9 @@ enum Expect {
     /// Sent then; alone, so that no master is needed for it.
     Read(String, Duration, bool),
     Write(u32),
+    /// Of a key that holds something else.
+    Wrong(u32),
+    Publish(u32),
     Multi,
     Queued(u32),
     /// Of these writes.
@@ -66,14 +69,14 @@ impl Client {
             return;
         }
         match dice.of(0..12) {
-            0..4 => self.read(now),
-            4..7 => self.write(),
+            0..4 => self.read(dice, now),
+            4..7 => self.write(dice),
             7 => {
                 for _ in 0..dice.of(2..6) {
                     if dice.once_in(2) {
-                        self.write();
+                        self.write(dice);
                     } else {
-                        self.read(now);
+                        self.read(dice, now);
                     }
                 }
             }
@@ -111,14 +114,22 @@ impl Client {
         (self.next, format!("{}.{}", self.number, self.next))
     }
 
-    fn read(&mut self, now: Duration) {
-        let (_, key) = self.number_next();
+    fn read(&mut self, dice: &mut Dice, now: Duration) {
+        let (_, mut key) = self.number_next();
+        if dice.once_in(5) {
+            key = format!("list.{key}");
+        }
         self.send(&["GET", &key], Expect::Read(key.clone(), now, true));
     }
 
-    fn write(&mut self) {
+    /// Something that only a master may get.
+    fn write(&mut self, dice: &mut Dice) {
         let (number, id) = self.number_next();
-        self.send(&["RPUSH", "log", &id], Expect::Write(number));
+        match dice.of(0..8) {
+            0 => self.send(&["RPUSH", "string", &id], Expect::Wrong(number)),
+            1 => self.send(&["PUBLISH", "news", &id], Expect::Publish(number)),
+            _ => self.send(&["RPUSH", "log", &id], Expect::Write(number)),
+        }
     }
 
     fn transaction(&mut self, dice: &mut Dice) {
@@ -179,10 +190,23 @@ impl Client {
         let id = |number: u32| (self.number, number);
         let right = match &expect {
             Expect::Read(key, sent, alone) => {
-                let value = format!("value of {key}");
-                *reply == format!("${}\r\n{value}\r\n", value.len())
-                    || (reply.starts_with('-') && (!alone || excused(*sent)))
+                let value = format!("\r\nvalue of {key} at ");
+                let wrong = key.starts_with("list.") && reply.starts_with("-WRONGTYPE");
+                let is_value = reply.starts_with('$') && reply.contains(&value);
+                if wrong || is_value {
+                    ledger.saw(self.number, when(reply), wrong);
+                }
+                wrong || is_value || (reply.starts_with('-') && (!alone || excused(*sent)))
             }
+            Expect::Wrong(number) if reply.starts_with("-WRONGTYPE") => {
+                ledger.ran(id(*number), Effect::Message);
+                true
+            }
+            Expect::Publish(number) if reply == ":1\r\n" => {
+                ledger.ran(id(*number), Effect::Message);
+                true
+            }
+            Expect::Wrong(number) | Expect::Publish(number) => told_of_failure(reply, id(*number), ledger),
             Expect::Write(number) => told_of_write(reply, id(*number), ledger),
             Expect::Queued(number) if self.unqueued => told_of_write(reply, id(*number), ledger),
             Expect::Exec(_) if self.unqueued => {
@@ -224,10 +248,16 @@ impl Client {
     }
 }
 
-fn told_of_write(reply: &str, id: super::ledger::Id, ledger: &mut Ledger) -> bool {
+fn told_of_write(reply: &str, id: Id, ledger: &mut Ledger) -> bool {
     if reply.starts_with(':') {
         ledger.acknowledge(id);
-    } else if reply.starts_with("-INDOUBT") {
+        return true;
+    }
+    told_of_failure(reply, id, ledger)
+}
+
+fn told_of_failure(reply: &str, id: Id, ledger: &mut Ledger) -> bool {
+    if reply.starts_with("-INDOUBT") {
         ledger.doubt(id);
     } else if reply.starts_with("-TRYAGAIN") {
         ledger.refuse(id);
@@ -235,4 +265,13 @@ fn told_of_write(reply: &str, id: super::ledger::Id, ledger: &mut Ledger) -> boo
         return false;
     }
     true
+}
+
+/// When it ran, as nodes say at the end of some replies.
+fn when(reply: &str) -> u64 {
+    let words = reply.split_whitespace();
+    words
+        .last()
+        .and_then(|when| when.parse().ok())
+        .unwrap_or_default()
 }

@@ -1,9 +1,10 @@
 //! A connection of the worker's to a simulated server: what is on its way in both directions, and whose it is.
 
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::super::wire::Wire;
-use super::ledger::Ledger;
+use super::ledger::{Answer, Id, Ledger};
 use crate::resp::{Arguments, Bounds, RequestScanner, Step};
 
 const BOUNDS: Bounds = Bounds {
@@ -30,10 +31,17 @@ pub(super) struct Conn {
     pub(super) seen: usize,
     /// Answers under way.
     pub(super) output: Vec<u8>,
+    /// Bytes that have left, and where in all of them answers end.
+    gone: usize,
+    answers: VecDeque<(usize, Answer)>,
     pub(super) queued: Option<Vec<Vec<u8>>>,
     pub(super) spoiled: bool,
     pub(super) waits: Waits,
     pub(super) closes: bool,
+    /// It asked for its id: it is a client's own.
+    pub(super) own: bool,
+    /// The last write of each client that was refused here.
+    pub(super) refused: HashMap<u32, Id>,
 }
 
 impl Conn {
@@ -44,16 +52,29 @@ impl Conn {
             input: Vec::new(),
             seen: 0,
             output: Vec::new(),
+            gone: 0,
+            answers: VecDeque::new(),
             queued: None,
             spoiled: false,
             waits: Waits::No,
             closes: false,
+            own: false,
+            refused: HashMap::new(),
         }
     }
 
-    /// So many bytes of its answers leave.
-    pub(super) fn answer(&mut self, bytes: usize) {
+    /// The last of its answers is this.
+    pub(super) fn answers(&mut self, answer: Answer) {
+        self.answers.push_back((self.gone + self.output.len(), answer));
+    }
+
+    /// So many bytes of its answers leave that node.
+    pub(super) fn answer(&mut self, bytes: usize, node: usize, ledger: &mut Ledger) {
         self.wire.send(&self.output[..bytes]);
+        self.gone += bytes;
+        while let Some((_, answer)) = self.answers.pop_front_if(|(end, _)| *end <= self.gone) {
+            ledger.answer(answer, node);
+        }
         self.output.drain(..bytes);
     }
 
@@ -64,7 +85,7 @@ impl Conn {
             let request = &self.input[self.seen..self.seen + length];
             let words = words(request);
             match words[0] {
-                b"RPUSH" => ledger.hand(id_of(words[2])),
+                b"RPUSH" | b"PUBLISH" => ledger.hand(id_of(words[2])),
                 b"EXEC" | b"BLPOP" => ledger.special_handed.extend(self.wire_owner(&words)),
                 _ => {}
             }

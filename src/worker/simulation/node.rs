@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::super::wire::Wire;
 use super::conn::{Conn, Waits, client_of, complete, id_of, words};
-use super::ledger::Ledger;
+use super::ledger::{Answer, Id, Ledger};
 use crate::resp::write;
 use crate::simulation::Dice;
 
 const READONLY: &str = "READONLY You can't write against a read only replica.";
+const WRONGTYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
 /// A server.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Node {
     pub(super) master: bool,
     pub(super) down_until: Duration,
     pub(super) frozen_until: Duration,
+    /// Until when its answers are on their way.
+    pub(super) slow_until: Duration,
     pub(super) conns: Vec<Conn>,
     /// Connections that it has ended.
     pub(super) ended: Vec<Conn>,
@@ -34,6 +37,7 @@ impl Node {
             master: number == 0,
             down_until: Duration::ZERO,
             frozen_until: Duration::ZERO,
+            slow_until: Duration::ZERO,
             conns: Vec::new(),
             ended: Vec::new(),
             log: Vec::new(),
@@ -92,20 +96,38 @@ impl Node {
             )
         });
         let mut reply = Vec::new();
+        // What is told late on a client's own connection is told all the same: it goes on until its EXEC is answered.
+        let mut answer = None;
         let writes = matches!(words[0], b"RPUSH" | b"BLPOP");
         match words[0] {
             _ if writes && !self.master => {
                 self.conns[index].spoiled |= self.conns[index].queued.is_some();
+                if let [b"RPUSH", b"log", id] = words[..] {
+                    self.conns[index].refused.insert(id_of(id).0, id_of(id));
+                }
                 write::error(&mut reply, READONLY);
             }
-            b"GET" => write::bulk(&mut reply, &[b"value of ", words[1]].concat()),
-            b"RPUSH" => match &mut self.conns[index].queued {
-                Some(queued) => {
+            b"GET" => answer = Some(Answer::Read(self.read(index, words[1], &mut reply, ledger))),
+            b"RPUSH" if words[1] == b"string" => {
+                // It does nothing, and is answered for all that: nobody may ask for it again.
+                ledger.run(id_of(words[2]), self.number);
+                write::error(&mut reply, WRONGTYPE);
+            }
+            b"RPUSH" => {
+                let conn = &mut self.conns[index];
+                if let Some(queued) = &mut conn.queued {
                     queued.push(words[2].to_vec());
                     reply.extend_from_slice(b"+QUEUED\r\n");
+                } else {
+                    answer = (!conn.own).then(|| Answer::Write(id_of(words[2])));
+                    self.append(words[2], &mut reply, ledger);
                 }
-                None => self.append(words[2], &mut reply, ledger),
-            },
+            }
+            // A replica takes it as well.
+            b"PUBLISH" => {
+                ledger.run(id_of(words[2]), self.number);
+                write::integer(&mut reply, 1);
+            }
             b"MULTI" => {
                 (self.conns[index].queued, self.conns[index].spoiled) = (Some(Vec::new()), false);
                 reply.extend_from_slice(b"+OK\r\n");
@@ -125,7 +147,10 @@ impl Node {
                     self.conns[index].waits = Waits::Pop(client, until);
                 }
             }
-            b"CLIENT" if words[1] == b"ID" => write::integer(&mut reply, self.conns[index].id),
+            b"CLIENT" if words[1] == b"ID" => {
+                self.conns[index].own = true;
+                write::integer(&mut reply, self.conns[index].id);
+            }
             b"CLIENT" if words[1] == b"UNBLOCK" => {
                 let id = std::str::from_utf8(words[2])
                     .ok()
@@ -142,11 +167,28 @@ impl Node {
             }
             _ => ledger.breaks(format!("unexpected: {}", String::from_utf8_lossy(request))),
         }
-        self.conns[index].output.extend(reply);
+        let conn = &mut self.conns[index];
+        conn.output.extend(reply);
+        if let Some(answer) = answer {
+            conn.answers(answer);
+        }
+    }
+
+    fn read(&self, index: usize, key: &[u8], reply: &mut Vec<u8>, ledger: &mut Ledger) -> u64 {
+        let name = key.strip_prefix(b"list.").unwrap_or(key);
+        let refused = self.conns[index].refused.get(&id_of(name).0);
+        let when = ledger.read(id_of(name), refused.copied());
+        if name.len() < key.len() {
+            write::error(reply, format!("{WRONGTYPE} at {when}"));
+        } else {
+            let value = format!("value of {} at {when}", String::from_utf8_lossy(key));
+            write::bulk(reply, value.as_bytes());
+        }
+        when
     }
 
     fn append(&mut self, id: &[u8], reply: &mut Vec<u8>, ledger: &mut Ledger) {
-        ledger.apply(id_of(id));
+        ledger.write(id_of(id), self.number);
         self.log.push(id.to_vec());
         write::integer(reply, self.log.len() as u64);
     }
@@ -215,6 +257,11 @@ impl Node {
         self.queues.clone_from(&other.queues);
     }
 
+    /// The writes that its history holds.
+    pub(super) fn history(&self) -> impl Iterator<Item = Id> {
+        self.log.iter().map(|id| id_of(id))
+    }
+
     /// The process ends; connections break.
     pub(super) fn crash(&mut self, ledger: &mut Ledger) {
         self.receive(ledger);
@@ -232,7 +279,8 @@ impl Node {
         }
         let mut conn = self.conns.swap_remove(dice.index(self.conns.len()));
         // A reset takes with it what has not been read.
-        conn.answer(dice.index(conn.output.len() + 1));
+        let bytes = dice.index(conn.output.len() + 1);
+        conn.answer(bytes, self.number, ledger);
         if dice.once_in(2) {
             conn.wire.cut();
         } else {
@@ -252,10 +300,10 @@ impl Node {
     }
 
     /// Answers leave, so many bytes of each connection at most.
-    pub(super) fn answer(&mut self, mut most: impl FnMut(usize) -> usize) {
+    pub(super) fn answer(&mut self, ledger: &mut Ledger, mut most: impl FnMut(usize) -> usize) {
         for conn in &mut self.conns {
             let bytes = most(conn.output.len());
-            conn.answer(bytes);
+            conn.answer(bytes, self.number, ledger);
         }
         let over = |conn: &mut Conn| conn.closes && conn.output.is_empty();
         for conn in self.conns.extract_if(.., over) {

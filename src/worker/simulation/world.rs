@@ -20,7 +20,7 @@ use super::super::turn::Worker;
 use super::super::wire::{self, Wire};
 use super::client::Client;
 use super::conn::Conn;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, NODES};
 use super::node::Node;
 use crate::attempts::Attempts;
 use crate::commands::Table;
@@ -30,7 +30,6 @@ use crate::simulation::Dice;
 use crate::stats::WorkerStats;
 use crate::topology::{Node as Known, NodeId, Role, Topology};
 
-const NODES: usize = 3;
 const HOLD: Duration = Duration::from_secs(1);
 
 /// The world.
@@ -213,7 +212,9 @@ impl World {
                 let most = dice.index(8);
                 node.open_windows(dice);
                 node.work(most, now, &mut self.ledger);
-                node.answer(|bytes| match dice.of(0..4) {
+            }
+            if awake && now >= node.slow_until {
+                node.answer(&mut self.ledger, |bytes| match dice.of(0..4) {
                     0 => dice.index(bytes + 1),
                     _ => bytes,
                 });
@@ -297,7 +298,9 @@ impl World {
             self.worker.ready(token, readiness);
         }
         self.worker.end_turn();
+        self.ledger.know(self.worker.route.master.map(NodeId::index));
     }
+
     fn clients_listen(&mut self) {
         let (well, faults) = (self.well, &self.faults);
         // A read is asked for again twice: with three mishaps since it may fail.
@@ -311,6 +314,10 @@ impl World {
                 self.ledger.gone.insert(client.number);
             }
         }
+        for node in 0..NODES {
+            let counted = self.worker.stats.node(NodeId(node as u16)).acknowledged.read();
+            self.ledger.is_counted(node, counted);
+        }
         self.clients
             .retain(|client| !client.gone || !client.wire.is_left());
         for index in 0..NODES {
@@ -319,7 +326,9 @@ impl World {
                 self.awake[index] = now;
                 self.publish_within(500);
             }
-            self.well[index] = (now && self.published[index]).then_some(self.well[index].unwrap_or(self.now));
+            let prompt = self.now >= self.nodes[index].slow_until;
+            self.well[index] =
+                (now && prompt && self.published[index]).then_some(self.well[index].unwrap_or(self.now));
         }
         let (unaware, now) = (std::mem::take(&mut self.unaware), self.now);
         for (node, until) in unaware {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{NODES, World};
+use super::super::ledger::NODES;
+use super::World;
 
 impl World {
     /// Something goes wrong, if it is time.
@@ -58,7 +59,12 @@ impl World {
             other.demote();
         } else {
             self.unaware.push((old, until));
+            if self.dice.once_in(2) {
+                // What it still says comes when the other one is known already.
+                other.slow_until = self.now + self.dice.milliseconds(0..1500);
+            }
         }
+        self.ledger.reign(node, self.nodes[node].history());
         self.master = node;
         self.well[old] = None;
         self.publish_within(400);
@@ -68,7 +74,7 @@ impl World {
     pub(in super::super) fn heal(&mut self) {
         self.say(|| "all faults end".to_owned());
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            (node.down_until, node.frozen_until) = (self.now, self.now);
+            (node.down_until, node.frozen_until, node.slow_until) = (self.now, self.now, self.now);
             if index != self.master {
                 node.demote();
             }
