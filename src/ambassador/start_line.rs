@@ -3,7 +3,7 @@
 use tracing::info;
 
 use super::Running;
-use crate::control::{Failure, FailureKind, Report};
+use crate::control::{Failure, FailureKind, NodeReport, Report};
 use crate::settings::{Listen, Settings};
 use crate::topology::Role;
 
@@ -60,7 +60,9 @@ pub(super) fn master_trouble(report: &Report) -> Option<Trouble> {
         kind: FailureKind::Role,
         message: node.reason.clone(),
     };
-    (node.heard() && !node.usable).then(|| Trouble::OfNode(role()))
+    // As long as one of them has said nothing, nobody may have been adopted because of that.
+    let all_heard = report.nodes.iter().all(NodeReport::heard);
+    (all_heard && !node.usable).then(|| Trouble::OfNode(role()))
 }
 
 /// Whose trouble it is.

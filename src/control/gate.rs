@@ -16,6 +16,8 @@ pub(super) enum Reason {
     Loading,
     /// It says master, and another node was adopted.
     OtherMaster,
+    /// It says master, and nobody was adopted yet.
+    NotYet,
     /// It says slave where only a master will do.
     NotAMaster,
     /// It answers reads from an empty data set: it never completed a sync.
@@ -37,6 +39,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Loading => "it is loading its data set",
             Reason::OtherMaster => "it says master, but another node is the group's master",
+            Reason::NotYet => "it says master, but whether it is the group's master is not clear yet",
             Reason::NotAMaster => "it says that it is a replica",
             Reason::NeverSynced => "it was never in sync with its master",
             Reason::Syncing => "it is syncing with its master",
@@ -92,7 +95,7 @@ pub(super) fn replica(
     bounds: &Bounds,
 ) -> Result<(), Reason> {
     let Some(link) = &facts.link else {
-        return Err(Reason::OtherMaster);
+        return Err(master.map_or(Reason::NotYet, |_| Reason::OtherMaster));
     };
     if facts.loading {
         return Err(Reason::Loading);

@@ -76,6 +76,11 @@ impl Group {
             Ok(addresses) => self.members.resolved(host, addresses, now),
             Err(failure) => self.members.unresolved(host, &failure),
         }
+        // It may have been all that the first adoption waited for.
+        if self.reign.adopted().is_none() {
+            self.reign.elect(&self.members, now);
+            self.note_reign();
+        }
     }
 
     /// Takes in what a sentinel said. True when together they say something else than before.
@@ -83,7 +88,7 @@ impl Group {
         self.now = now;
         let news = self.reign.told(sentinel, told);
         self.members.list(&self.reign.nodes(), now);
-        self.reign.elect(&self.members);
+        self.reign.elect(&self.members, now);
         self.note_reign();
         news
     }
@@ -120,7 +125,12 @@ impl Group {
                 member.facts = Some(facts);
             }
         }
-        self.reign.elect(&self.members);
+        if self.discover && self.reign.reigning().is_none() {
+            // Without a master the group is where replicas point; who is there may be the one.
+            let listed: Vec<_> = self.members.links().map(|link| link.master.clone()).collect();
+            self.members.list(&listed, now);
+        }
+        self.reign.elect(&self.members, now);
         if let Some(took) = took
             && let Some((reigning, line)) = self.reign.reigning()
             && reigning == id
@@ -184,28 +194,21 @@ impl Group {
         news
     }
 
-    /// Keeps the nodes that were found as the master and its replicas list them; without a master, looks where
-    /// replicas point.
+    /// Keeps the nodes that were found as the master and its replicas list them.
     fn discover(&mut self, now: Duration) {
-        let master = self.reign.reigning();
-        let listed: Vec<(String, u16)> = match master {
-            Some((_, line)) => {
-                let group = self.members.iter().filter_map(|(_, member)| member.current());
-                // Replicas may have replicas of their own.
-                let group = group.filter(|facts| facts.line.continues(line));
-                let lists = group.flat_map(|facts| &facts.replicas);
-                lists
-                    .map(|replica| (replica.host.clone(), replica.port))
-                    .collect()
-            }
-            None => self.members.links().map(|link| link.master.clone()).collect(),
-        };
-        let master = master.map(|(id, _)| id);
-        self.members.list(&listed, now);
         // Without a master nobody lists anybody, which says nothing.
-        if let Some(master) = master {
-            self.members.retire(master, now);
-        }
+        let Some((master, line)) = self.reign.reigning() else {
+            return;
+        };
+        let group = self.members.iter().filter_map(|(_, member)| member.current());
+        // Replicas may have replicas of their own.
+        let group = group.filter(|facts| facts.line.continues(line));
+        let lists = group.flat_map(|facts| &facts.replicas);
+        let listed: Vec<_> = lists
+            .map(|replica| (replica.host.clone(), replica.port))
+            .collect();
+        self.members.list(&listed, now);
+        self.members.retire(master, now);
     }
 
     /// Takes over the master's greeting and commands when it is another one, or another process.
