@@ -261,3 +261,39 @@ fn a_subscription_that_died_silently_is_made_anew_before_it_misses_a_failover() 
     let all: Vec<usize> = between.iter().map(Forgetful::subscriptions).collect();
     assert_eq!(all, [2, 2, 2]);
 }
+
+#[test]
+fn a_stale_master_that_the_only_sentinel_in_reach_names_gets_no_write() {
+    let group = Group::start(Flavor::Redis7, 1);
+    let stale = Server::start(Flavor::Redis7, &[]);
+    let sentinels: Vec<Sentinel> = [&stale, &group.master, &group.master]
+        .map(|server| Sentinel::start(Flavor::Redis7, server, 2, ""))
+        .into();
+    sentinels[1].freeze();
+    sentinels[2].freeze();
+    let mut arguments = arguments(&sentinels);
+    arguments.extend(["--master".to_owned(), group.master.address()]);
+    arguments.extend(["--replica".to_owned(), group.replicas[0].address()]);
+    let ambassador = Ambassador::spawn(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    // All that can be heard has been.
+    wait_until(|| {
+        let Ok((_, body)) = ambassador.try_admin_get("/topology") else {
+            return false;
+        };
+        let topology: Value = serde_json::from_str(&body).expect("it is JSON");
+        let count = |list: &str, is: &dyn Fn(&Value) -> bool| {
+            let all = topology[list].as_array().expect("a list");
+            all.iter().filter(|one| is(one)).count()
+        };
+        count("sentinels", &|sentinel| !sentinel["failure"].is_null()) == 2
+            && count("nodes", &|node| node["role"] == "master") == 2
+            && count("nodes", &|node| node["role"] == "replica") == 1
+    });
+    assert!(topology(&ambassador)["master"].is_null());
+    sentinels[1].thaw();
+    sentinels[2].thaw();
+    wait_for_master(&ambassador, &group.master);
+    let reply = ambassador.client().command(&["SET", "k", "v"]);
+    assert_eq!(reply, Reply::ok());
+    assert_eq!(stale.calls("set"), 0);
+}

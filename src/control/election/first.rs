@@ -23,14 +23,21 @@ pub(super) fn first(candidates: &[Candidate<'_>], word: Word, unheard: usize) ->
     });
     // Each of the others may follow a rival, or be one that those beside it follow.
     let beats = |rival: &Candidate<'_>| chosen.named > rival.named + unheard;
-    let is_clear = unheard == 0 || (chosen.named >= unheard && rivals.all(beats));
-    is_clear.then_some(chosen.id)
+    let is_clear = unheard == 0 || (chosen.named >= unheard && rivals.clone().all(beats));
+    // Any sentinel's word is better than none, but not better than what the nodes do.
+    let is_more = |rival: &Candidate<'_>| (chosen.named, chosen.replicas) > (rival.named, rival.replicas);
+    let agrees = word == Word::Silent || rivals.all(is_more);
+    (is_clear && agrees).then_some(chosen.id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{candidate, line};
     use super::*;
+
+    fn some(node: u16) -> Word {
+        Word::Some(Some(NodeId(node)))
+    }
 
     #[test]
     fn the_node_that_is_followed_wins_then_the_configured_one() {
@@ -77,5 +84,44 @@ mod tests {
             "its group is elsewhere"
         );
         assert_eq!(first(&[doubtful, followed(1)], Word::Silent, 0), Some(NodeId(1)));
+    }
+
+    #[test]
+    fn a_minority_of_sentinels_is_not_believed_against_what_the_nodes_do() {
+        let (x, y, stranger) = (
+            line("X", None, 100),
+            line("Y", Some("X"), 90),
+            line("Z", None, 9000),
+        );
+        let stale = candidate(0, &stranger, 0);
+        let followed = Candidate {
+            named: 1,
+            ..candidate(1, &x, 1)
+        };
+        let both = [stale, followed];
+        assert_eq!(
+            first(&[stale], some(0), 0),
+            Some(NodeId(0)),
+            "nobody says otherwise"
+        );
+        assert_eq!(first(&[stale], some(0), 1), None, "somebody may yet");
+        assert_eq!(first(&both, some(0), 0), None);
+        assert_eq!(first(&both, some(1), 0), Some(NodeId(1)));
+        assert_eq!(
+            first(&[stale, candidate(1, &x, 0)], some(0), 0),
+            None,
+            "who knows"
+        );
+        // A predecessor is named: who goes on from it is adopted at the next turn.
+        let successor = candidate(2, &y, 0);
+        assert_eq!(first(&[followed, successor], some(1), 0), Some(NodeId(1)));
+        assert_eq!(first(&[followed, successor], some(2), 0), Some(NodeId(2)));
+        // The majority is believed.
+        let most = Word::Most {
+            node: Some(NodeId(0)),
+            late: true,
+        };
+        assert_eq!(first(&both, most, 3), Some(NodeId(0)));
+        assert_eq!(first(&both, Word::Pending, 0), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Whom a group adopts to begin with, whoever answers first.
 
 use super::*;
+use crate::settings::Sentinels;
 
 #[test]
 fn a_lone_node_that_says_master_first_is_not_adopted_before_the_others_have_spoken() {
@@ -64,4 +65,49 @@ fn where_nodes_are_discovered_one_that_a_replica_follows_is_heard_first() {
     assert_eq!(picture(&mut group), "a:Master! r:Replica m:Unknown!");
     hear(&mut group, 2, master(line("X", 50), &["r"]));
     assert_eq!(picture(&mut group), "a:Master! r:Replica m*:Master");
+}
+
+/// Told by three sentinels, of which the first says this and the others cannot be asked.
+fn told_by_one(group: &mut Group, master: &str, replicas: &[&str]) {
+    let announced = |host: &str| (host.to_owned(), 6379);
+    let told = Told {
+        master: announced(master),
+        epoch: 1,
+        replicas: replicas.iter().copied().map(announced).collect(),
+    };
+    group.told(0, Ok(told), SECOND);
+    for sentinel in [1, 2] {
+        let failure = Failure {
+            kind: FailureKind::Connect,
+            message: "cannot connect: connection refused".to_owned(),
+        };
+        group.told(sentinel, Err(failure), SECOND);
+    }
+}
+
+#[test]
+fn a_stale_master_that_one_sentinel_of_three_names_is_not_adopted_against_the_one_that_is_followed() {
+    let mut upstream = Upstream {
+        master: None,
+        ..upstream(&[], true)
+    };
+    upstream.sentinels = Some(Sentinels {
+        addresses: ["s1", "s2", "s3"].map(node).to_vec(),
+        master: "mymaster".to_owned(),
+        username: None,
+        password: None,
+    });
+    let mut group = Group::of(&upstream, Layers::new(Vec::new(), false));
+    told_by_one(&mut group, "stale", &["m", "r"]);
+    hear(&mut group, 0, master(line("E", 0), &[]));
+    hear(&mut group, 1, master(line("Y", 60), &["r"]));
+    hear(&mut group, 2, replica(line("Y", 60), "m"));
+    assert_eq!(picture(&mut group), "stale:Master! m:Master! r:Replica");
+    // The same without a reason to doubt it.
+    let mut group = Group::of(&upstream, Layers::new(Vec::new(), false));
+    told_by_one(&mut group, "m", &["stale", "r"]);
+    hear(&mut group, 0, master(line("Y", 60), &["r"]));
+    hear(&mut group, 1, master(line("E", 0), &[]));
+    hear(&mut group, 2, replica(line("Y", 60), "m"));
+    assert_eq!(picture(&mut group), "m*:Master stale:Master! r:Replica");
 }
