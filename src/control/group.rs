@@ -16,7 +16,7 @@ use super::reign::Reign;
 use super::report::{Loss, NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
-use crate::settings::{Settings, Upstream};
+use crate::settings::{NodeAddress, Settings, Upstream};
 use crate::topology::{Greeting, Node, NodeId, Role, Topology};
 
 /// The group.
@@ -368,6 +368,7 @@ impl Group {
         let nodes = self.members.iter().map(|(id, member)| {
             let verdict = self.verdict(id, member);
             let facts = member.current();
+            let link = facts.and_then(|facts| facts.link.as_ref());
             NodeReport {
                 id,
                 name: member.name.clone(),
@@ -385,7 +386,9 @@ impl Group {
                     .filter(|facts| facts.role == Role::Replica)
                     .and_then(|facts| self.history.behind(&facts.line)),
                 skew_us: facts.and_then(|facts| facts.skew_us),
-                link_up: facts.and_then(|facts| facts.link.as_ref()).map(|link| link.up),
+                link_up: link.map(|link| link.up),
+                follows: link.map(|link| name_of(&link.master)),
+                master: self.members.master_of(id),
                 failure: member.failure.clone(),
             }
         });
@@ -396,6 +399,16 @@ impl Group {
             losses: self.losses.told(),
         }
     }
+}
+
+/// `host:port`.
+fn name_of((host, port): &(String, u16)) -> String {
+    let place = NodeAddress {
+        host: host.clone(),
+        port: *port,
+        weight: 0,
+    };
+    place.to_string()
 }
 
 /// 16 bits of 40 hexadecimal digits.
