@@ -201,6 +201,29 @@ fn an_unreachable_master_ends_the_start_with_what_to_check() {
 }
 
 #[test]
+fn replicas_without_their_master_end_the_start_with_whom_they_follow() {
+    let mut group = Group::start(Flavor::Redis7, 2);
+    let below = Server::replica_of(&group.replicas[0]);
+    let [one, other, below] = [&group.replicas[0], &group.replicas[1], &below].map(Server::address);
+    let config = "[upstream]\nstart_timeout = \"1s\"\n";
+    let master = group.master.address();
+    let follows =
+        format!("{one} (--master): it is a replica of {master}, which is not among the named nodes");
+    let named = ["--master", &one, "--replica", &other];
+    assert_says(
+        &refused(config, &named),
+        &[&follows, "name its other nodes with --replica"],
+    );
+    let chain = format!("it is a replica of {one}, itself a replica of {master}, which is not among");
+    let named = ["--master", &below, "--replica", &one];
+    assert_says(&refused(config, &named), &[&chain]);
+    // Found, and down.
+    group.master.kill();
+    let down = format!("it is a replica of {master}, which does not answer: cannot connect");
+    assert_says(&refused(config, &["--master", &one]), &[&down]);
+}
+
+#[test]
 fn a_refused_password_ends_the_start_at_once() {
     let master = Server::start(Flavor::Redis7, &[]);
     master.command(&["CONFIG", "SET", "requirepass", "right"]);

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use support::{Ambassador, Flavor, Group, Reply, Server, free_port, wait_until};
@@ -53,9 +54,22 @@ fn wait_for(ambassador: &Ambassador, expected: &[String]) {
 /// Passes connections on to a server, as if that listened there; for the rest of the test's life.
 fn listen_for(ip: IpAddr, port: u16, server: &Server) {
     let listener = TcpListener::bind((ip, port)).expect("a loopback address has the port");
+    pass_on(listener, server, Duration::ZERO);
+}
+
+/// An address at which the server is reached that much later.
+fn far_away(server: &Server, by: Duration) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    pass_on(listener, server, by);
+    address
+}
+
+fn pass_on(listener: TcpListener, server: &Server, later: Duration) {
     let to = server.port();
     thread::spawn(move || {
         for from in listener.incoming().flatten() {
+            thread::sleep(later);
             let Ok(to) = TcpStream::connect(("127.0.0.1", to)) else {
                 continue;
             };
@@ -221,4 +235,26 @@ fn announced_addresses_that_cannot_be_reached_are_mapped() {
         &ambassador,
         &[format!("{}*", master.address()), replica.address()],
     );
+}
+
+#[test]
+fn a_lone_empty_node_that_answers_first_is_not_taken_for_the_master_that_others_follow() {
+    for flavor in Flavor::ALL {
+        let group = Group::start(flavor, 1);
+        let lone = Server::start(flavor, &[]);
+        let late = Duration::from_millis(200);
+        let [master, replica] = [&group.master, &group.replicas[0]].map(|server| far_away(server, late));
+        let ambassador = Ambassador::start(&[
+            "--master",
+            &lone.address(),
+            "--replica",
+            &master,
+            "--replica",
+            &replica,
+        ]);
+        assert_eq!(topology(&ambassador)["master"], master, "{flavor}");
+        assert_eq!(ambassador.client().command(&["SET", "k", "v"]), Reply::ok());
+        assert_eq!(group.master.command(&["GET", "k"]), Reply::bulk("v"), "{flavor}");
+        assert_eq!(lone.calls("set"), 0, "{flavor}");
+    }
 }

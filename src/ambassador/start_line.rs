@@ -3,7 +3,7 @@
 use tracing::info;
 
 use super::Running;
-use crate::control::{Failure, FailureKind, Report};
+use crate::control::{Failure, FailureKind, NodeReport, Report};
 use crate::settings::{Listen, Settings};
 use crate::topology::Role;
 
@@ -56,11 +56,52 @@ pub(super) fn master_trouble(report: &Report) -> Option<Trouble> {
     if let Some(failure) = &node.failure {
         return Some(Trouble::OfNode(failure.clone()));
     }
-    let role = || Failure {
-        kind: FailureKind::Role,
-        message: node.reason.clone(),
+    // As long as one of them has said nothing, nobody may have been adopted because of that.
+    if !report.nodes.iter().all(NodeReport::heard) {
+        return None;
+    }
+    let message = match of_replica(report, node) {
+        Some(message) => message,
+        None if node.usable => return None,
+        None => node.reason.clone(),
     };
-    (node.heard() && !node.usable).then(|| Trouble::OfNode(role()))
+    Some(Trouble::OfNode(Failure {
+        kind: FailureKind::Role,
+        message,
+    }))
+}
+
+/// Why a replica does not lead to a master, along the chain of those that it follows; `None`: it is none.
+fn of_replica(report: &Report, node: &NodeReport) -> Option<String> {
+    let (mut last, mut message) = (node, String::new());
+    for hop in 0..report.nodes.len() {
+        let Some(follows) = &last.follows else { break };
+        message += if hop == 0 {
+            "it is a replica of "
+        } else {
+            ", itself a replica of "
+        };
+        message += follows;
+        let master = last
+            .master
+            .and_then(|id| report.nodes.iter().find(|other| other.id == id));
+        match master {
+            None => return Some(message + ", which is not among the named nodes"),
+            Some(NodeReport {
+                failure: Some(failure),
+                ..
+            }) => {
+                return Some(format!("{message}, which does not answer: {failure}"));
+            }
+            Some(master) => last = master,
+        }
+    }
+    node.follows.as_ref()?;
+    Some(if last.role == Role::Master {
+        format!("{message}, which is not usable: {}", last.reason)
+    } else {
+        message + " and so on, and nobody is master"
+    })
 }
 
 /// Whose trouble it is.

@@ -4,6 +4,8 @@
 //! master's history names (it is there before anybody else says so); the word of the sentinels; the adopted master
 //! itself, as long as it says so; whom the others follow. A deposed master is never gone back to.
 
+mod first;
+
 use super::info::Line;
 use crate::topology::NodeId;
 
@@ -49,6 +51,8 @@ pub(super) struct Candidate<'a> {
     /// It was a replica, and its process has begun anew: it says master because nobody told it whom to follow. What it
     /// loaded makes its history look like a promotion's.
     pub(super) began_anew: bool,
+    /// Its group seems to be elsewhere, with a node that does not answer. It counts only while nobody was ever adopted.
+    pub(super) doubtful: bool,
 }
 
 /// What the sentinels say, where there are any.
@@ -75,22 +79,16 @@ impl Word {
     }
 }
 
-/// The master to adopt; `None`: there is none now, and the one adopted last stays in memory.
+/// The master to adopt; `None`: there is none now, and the one adopted last stays in memory. `unheard` nodes have neither
+/// answered nor failed to, which counts only while nobody was ever adopted.
 pub(super) fn elect(
     incumbent: Option<Incumbent<'_>>,
     candidates: &[Candidate<'_>],
     word: Word,
+    unheard: usize,
 ) -> Option<NodeId> {
     let Some(incumbent) = incumbent else {
-        // To begin with, any sentinel's word is better than none.
-        return match word {
-            Word::Pending => None,
-            Word::Silent => best(candidates.iter(), word),
-            Word::Some(_) | Word::Most { .. } => best(
-                candidates.iter().filter(|candidate| word.names(candidate.id)),
-                word,
-            ),
-        };
+        return first::first(candidates, word, unheard);
     };
     let others = || candidates.iter().filter(|other| other.id != incumbent.id);
     let rivals = || others().filter(|other| !other.deposed);
@@ -144,11 +142,16 @@ fn best<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>, word: Word) -> 
         })
         .map(|candidate| candidate.id)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(replid: &str, before: Option<&str>, offset: u64) -> Line {
+    fn elect(incumbent: Option<Incumbent<'_>>, candidates: &[Candidate<'_>], word: Word) -> Option<NodeId> {
+        super::elect(incumbent, candidates, word, 0)
+    }
+
+    pub(super) fn line(replid: &str, before: Option<&str>, offset: u64) -> Line {
         Line {
             replid: replid.to_owned(),
             before: before.map(|id| (id.to_owned(), offset)),
@@ -156,7 +159,7 @@ mod tests {
         }
     }
 
-    fn candidate(id: u16, line: &Line, replicas: usize) -> Candidate<'_> {
+    pub(super) fn candidate(id: u16, line: &Line, replicas: usize) -> Candidate<'_> {
         Candidate {
             id: NodeId(id),
             line,
@@ -165,21 +168,8 @@ mod tests {
             configured: id == 0,
             deposed: false,
             began_anew: false,
+            doubtful: false,
         }
-    }
-
-    #[test]
-    fn at_first_the_node_that_is_followed_wins_then_the_configured_one() {
-        let x = line("X", None, 5);
-        assert_eq!(elect(None, &[], Word::Silent), None);
-        assert_eq!(
-            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 0)], Word::Silent),
-            Some(NodeId(0))
-        );
-        assert_eq!(
-            elect(None, &[candidate(0, &x, 0), candidate(1, &x, 2)], Word::Silent),
-            Some(NodeId(1))
-        );
     }
 
     #[test]
@@ -274,9 +264,7 @@ mod tests {
         };
         let (a, b) = (candidate(0, &x, 2), candidate(1, &stranger, 0));
         // To begin with.
-        assert_eq!(elect(None, &[a, b], Word::Pending), None);
         assert_eq!(elect(None, &[a, b], most(1, true)), Some(NodeId(1)));
-        assert_eq!(elect(None, &[a, b], Word::Some(Some(NodeId(1)))), Some(NodeId(1)));
         assert_eq!(
             elect(None, &[a, b], most(7, true)),
             None,

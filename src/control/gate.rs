@@ -18,6 +18,8 @@ pub(super) enum Reason {
     OtherMaster,
     /// It came back without its data, and `upstream.hold_emptied` says that it is not used.
     Emptied,
+    /// It says master, and nobody was adopted yet.
+    NotYet,
     /// It says slave where only a master will do.
     NotAMaster,
     /// It answers reads from an empty data set: it never completed a sync.
@@ -40,6 +42,7 @@ impl fmt::Display for Reason {
             Reason::Loading => "it is loading its data set",
             Reason::OtherMaster => "it says master, but another node is the group's master",
             Reason::Emptied => "it is the master, and came back without its data (upstream.hold_emptied)",
+            Reason::NotYet => "it says master, but whether it is the group's master is not clear yet",
             Reason::NotAMaster => "it says that it is a replica",
             Reason::NeverSynced => "it was never in sync with its master",
             Reason::Syncing => "it is syncing with its master",
@@ -95,7 +98,7 @@ pub(super) fn replica(
     bounds: &Bounds,
 ) -> Result<(), Reason> {
     let Some(link) = &facts.link else {
-        return Err(Reason::OtherMaster);
+        return Err(master.map_or(Reason::NotYet, |_| Reason::OtherMaster));
     };
     if facts.loading {
         return Err(Reason::Loading);

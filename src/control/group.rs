@@ -16,7 +16,7 @@ use super::reign::Reign;
 use super::report::{Loss, NodeReport, Report};
 use super::table::Layers;
 use crate::commands::Table;
-use crate::settings::{Settings, Upstream};
+use crate::settings::{NodeAddress, Settings, Upstream};
 use crate::topology::{Greeting, Node, NodeId, Role, Topology};
 
 /// The group.
@@ -76,6 +76,11 @@ impl Group {
             Ok(addresses) => self.members.resolved(host, addresses, now),
             Err(failure) => self.members.unresolved(host, &failure),
         }
+        // It may have been all that the first adoption waited for.
+        if self.reign.adopted().is_none() {
+            self.reign.elect(&self.members, now);
+            self.note_reign();
+        }
     }
 
     /// Takes in what a sentinel said. True when together they say something else than before.
@@ -83,7 +88,7 @@ impl Group {
         self.now = now;
         let news = self.reign.told(sentinel, told);
         self.members.list(&self.reign.nodes(), now);
-        self.reign.elect(&self.members);
+        self.reign.elect(&self.members, now);
         self.note_reign();
         news
     }
@@ -117,7 +122,12 @@ impl Group {
             }
             Word::Heard(facts) => member.hear(facts),
         }
-        self.reign.elect(&self.members);
+        if self.discover && self.reign.reigning().is_none() {
+            // Without a master the group is where replicas point; who is there may be the one.
+            let listed: Vec<_> = self.members.links().map(|link| link.master.clone()).collect();
+            self.members.list(&listed, now);
+        }
+        self.reign.elect(&self.members, now);
         if let Some(took) = took
             && let Some((reigning, line)) = self.reign.reigning()
             && reigning == id
@@ -181,28 +191,21 @@ impl Group {
         news
     }
 
-    /// Keeps the nodes that were found as the master and its replicas list them; without a master, looks where
-    /// replicas point.
+    /// Keeps the nodes that were found as the master and its replicas list them.
     fn discover(&mut self, now: Duration) {
-        let master = self.reign.reigning();
-        let listed: Vec<(String, u16)> = match master {
-            Some((_, line)) => {
-                let group = self.members.iter().filter_map(|(_, member)| member.current());
-                // Replicas may have replicas of their own.
-                let group = group.filter(|facts| facts.line.continues(line));
-                let lists = group.flat_map(|facts| &facts.replicas);
-                lists
-                    .map(|replica| (replica.host.clone(), replica.port))
-                    .collect()
-            }
-            None => self.members.links().map(|link| link.master.clone()).collect(),
-        };
-        let master = master.map(|(id, _)| id);
-        self.members.list(&listed, now);
         // Without a master nobody lists anybody, which says nothing.
-        if let Some(master) = master {
-            self.members.retire(master, now);
-        }
+        let Some((master, line)) = self.reign.reigning() else {
+            return;
+        };
+        let group = self.members.iter().filter_map(|(_, member)| member.current());
+        // Replicas may have replicas of their own.
+        let group = group.filter(|facts| facts.line.continues(line));
+        let lists = group.flat_map(|facts| &facts.replicas);
+        let listed: Vec<_> = lists
+            .map(|replica| (replica.host.clone(), replica.port))
+            .collect();
+        self.members.list(&listed, now);
+        self.members.retire(master, now);
     }
 
     /// Takes over the master's greeting and commands when it is another one, or another process.
@@ -363,6 +366,7 @@ impl Group {
         let nodes = self.members.iter().map(|(id, member)| {
             let verdict = self.verdict(id, member);
             let facts = member.current();
+            let link = facts.and_then(|facts| facts.link.as_ref());
             NodeReport {
                 id,
                 name: member.name.clone(),
@@ -380,7 +384,9 @@ impl Group {
                     .filter(|facts| facts.role == Role::Replica)
                     .and_then(|facts| self.history.behind(&facts.line)),
                 skew_us: facts.and_then(|facts| facts.skew_us),
-                link_up: facts.and_then(|facts| facts.link.as_ref()).map(|link| link.up),
+                link_up: link.map(|link| link.up),
+                follows: link.map(|link| name_of(&link.master)),
+                master: self.members.master_of(id),
                 failure: member.failure.clone(),
             }
         });
@@ -391,6 +397,16 @@ impl Group {
             losses: self.losses.told(),
         }
     }
+}
+
+/// `host:port`.
+fn name_of((host, port): &(String, u16)) -> String {
+    let place = NodeAddress {
+        host: host.clone(),
+        port: *port,
+        weight: 0,
+    };
+    place.to_string()
 }
 
 /// 16 bits of 40 hexadecimal digits.

@@ -297,10 +297,19 @@ impl Members {
         Some(self.alias_of(id).unwrap_or(id))
     }
 
-    /// How many nodes name that one as their master.
+    /// How many nodes name that one as their master, under whatever address.
     pub(super) fn followers(&self, master: NodeId) -> usize {
         self.links()
-            .filter(|link| self.announced(&link.master.0, link.master.1) == Some(master))
+            .filter_map(|link| self.announced(&link.master.0, link.master.1))
+            .filter(|named| self.alias_of(*named).unwrap_or(*named) == master)
+            .count()
+    }
+
+    /// How many nodes have neither answered nor failed to.
+    pub(super) fn unheard(&self) -> usize {
+        self.all
+            .values()
+            .filter(|member| member.facts.is_none() && member.failure.is_none())
             .count()
     }
 

@@ -55,6 +55,10 @@ pub(super) struct Reign {
     hold_emptied: bool,
     /// What sentinels said of a failover that they begin, since the last one that there was.
     alarms: BTreeMap<usize, Alarm>,
+    /// For how long the first adoption waits for nodes that have said nothing yet.
+    patience: Duration,
+    /// Since when a node says master and nobody has been adopted.
+    waiting: Option<Duration>,
 }
 
 impl Reign {
@@ -73,6 +77,9 @@ impl Reign {
             emptied: false,
             hold_emptied: upstream.hold_emptied,
             alarms: BTreeMap::new(),
+            // That is how long a node may take to answer or to fail; a name may take longer to be resolved.
+            patience: upstream.connect_timeout + upstream.probe_timeout,
+            waiting: None,
         }
     }
 
@@ -140,7 +147,7 @@ impl Reign {
     }
 
     /// Decides anew.
-    pub(super) fn elect(&mut self, members: &Members) {
+    pub(super) fn elect(&mut self, members: &Members, now: Duration) {
         // Who has been told to follow another one begins a new history if he is made master again.
         let obeys = |id| {
             members
@@ -150,14 +157,14 @@ impl Reign {
         self.deposed.retain(|id| !obeys(*id));
         // A successor may have been succeeded itself before it was heard, and so may one who is back with another history.
         for _ in members.iter() {
-            if !self.elect_next(members) {
+            if !self.elect_next(members, now) {
                 break;
             }
         }
     }
 
     /// Decides once. True when another node than before was adopted, or the same one with another history.
-    fn elect_next(&mut self, members: &Members) -> bool {
+    fn elect_next(&mut self, members: &Members, now: Duration) -> bool {
         let candidates: Vec<Candidate<'_>> = members
             .iter()
             .filter_map(|(id, member)| Some((id, member, member.current()?)))
@@ -170,8 +177,14 @@ impl Reign {
                 configured: members.is_called_master(member),
                 deposed: self.is_deposed(id, &facts.line),
                 began_anew: member.began_anew(),
+                doubtful: is_doubtful(members, id, &facts.line),
             })
             .collect();
+        self.waiting = (!candidates.is_empty()).then(|| self.waiting.unwrap_or(now));
+        let unheard = match self.waiting {
+            Some(since) if now.saturating_sub(since) < self.patience => members.unheard(),
+            _ => 0,
+        };
         let incumbent = self.adopted().map(|(id, line)| Incumbent {
             id,
             line,
@@ -182,7 +195,7 @@ impl Reign {
             },
             follows: members.master_of(id),
         });
-        let elected = election::elect(incumbent, &candidates, self.word(members));
+        let elected = election::elect(incumbent, &candidates, self.word(members), unheard);
         self.reigns = elected.is_some();
         let Some(id) = elected else { return false };
         let Some(facts) = members.get(id).and_then(Member::current) else {
@@ -274,4 +287,25 @@ impl Reign {
 /// never goes back otherwise.
 fn is_emptied(before: &Line, now: &Line) -> bool {
     !now.continues(before) && now.offset < before.offset
+}
+
+/// Whether a node that says master looks like one that its group has left: one that does not answer now went on from its
+/// history; or nobody follows it, and one that was in sync with another history follows a node that does not answer.
+fn is_doubtful(members: &Members, id: NodeId, line: &Line) -> bool {
+    let others = || members.iter().filter(|(other, _)| *other != id);
+    let mut gone = others().filter(|(_, member)| member.current().is_none());
+    let is_succeeded = gone.any(|(_, member)| {
+        let facts = member.facts.as_ref().filter(|facts| facts.role == Role::Master);
+        facts.is_some_and(|facts| facts.line.replid != line.replid && facts.line.continues(line))
+    });
+    let own = members.get(id).and_then(Member::current);
+    let is_alone = own.is_none_or(|facts| facts.replicas.is_empty()) && members.followers(id) == 0;
+    let mut elsewhere = others().filter_map(|(other, member)| {
+        let facts = member.current()?;
+        let link = facts.link.as_ref()?;
+        let was_in_sync = link.up || link.down_for.is_some();
+        let master = members.get(members.master_of(other)?)?;
+        (was_in_sync && master.current().is_none()).then_some(&facts.line)
+    });
+    is_succeeded || (is_alone && elsewhere.any(|other| !line.continues(other)))
 }

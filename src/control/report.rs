@@ -127,6 +127,10 @@ pub struct NodeReport {
     pub skew_us: Option<i64>,
     /// A replica's link to its master is up.
     pub link_up: Option<bool>,
+    /// Whom a replica calls its master, `host:port`.
+    pub follows: Option<String>,
+    /// The same, if it is one of these nodes.
+    pub master: Option<NodeId>,
     /// Why it cannot be probed at the moment.
     pub failure: Option<Failure>,
 }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis_protocol::resp2::types::OwnedFrame;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Heard;
 use super::back_off::BackOff;
-use super::connection::{Connection, Failure, Login, SMALL_REPLY, decode};
+use super::connection::{Connection, Failure, FailureKind, Login, SMALL_REPLY, decode};
 use super::council::{Announced, Told};
 use super::members::unknown_name;
 use super::names::look_up;
 use crate::settings::{NodeAddress, Sentinels, Settings, Upstream};
 use crate::topology::MAX_NODES;
 
-/// How often it is asked although nothing happened: an event may be lost.
+/// How often it is asked although nothing happened: an event may be lost. And how long it may publish nothing before it
+/// is asked for a sign of life.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// However many events come, it is asked no more often than this.
 const BETWEEN: Duration = Duration::from_millis(20);
@@ -100,10 +102,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// `Ok` only when nobody listens any more.
     async fn run(&mut self) -> Result<(), Failure> {
-        let mut events = self.open().await?;
-        let mut subscribe: Vec<&[u8]> = vec![b"SUBSCRIBE"];
-        subscribe.extend(EVENTS.map(str::as_bytes));
-        events.send(&[&subscribe]).await?;
+        let events = self.subscribe().await?;
         let questions = self.open().await?;
         let answered = AtomicBool::new(false);
         // Both go on until one fails.
@@ -127,10 +126,34 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Hears what it publishes.
+    async fn subscribe(&self) -> Result<Connection, Failure> {
+        let mut events = self.open().await?;
+        let mut subscribe: Vec<&[u8]> = vec![b"SUBSCRIBE"];
+        subscribe.extend(EVENTS.map(str::as_bytes));
+        events.send(&[&subscribe]).await?;
+        Ok(events)
+    }
+
+    /// Hears what it publishes. A subscription that died without a word (a NAT forgot it, say) is made anew; what the
+    /// sentinel said itself goes on to count.
     async fn listen(&self, mut events: Connection) -> Result<(), Failure> {
+        loop {
+            match self.take_events(&mut events).await {
+                Err(failure) if failure.kind == FailureKind::Timeout => events = self.subscribe().await?,
+                ended => return ended,
+            }
+            // Something may have happened unheard.
+            self.poke.notify_one();
+        }
+    }
+
+    async fn take_events(&self, events: &mut Connection) -> Result<(), Failure> {
+        let confirmation = answer(events, self.upstream.probe_timeout).await?;
+        if let OwnedFrame::Error(text) = decode(&confirmation)? {
+            return Err(Failure::from_reply("SUBSCRIBE", &text));
+        }
         while !self.heard.is_closed() {
-            let channel = self.event(&mut events).await?;
+            let channel = self.event(events).await?;
             if channel == BEGINS || channel.starts_with(ABORTED) {
                 self.say(Heard::Failover(self.sentinel.index, channel == BEGINS))
                     .await;
@@ -164,9 +187,11 @@ impl Session<'_> {
     async fn event(&self, events: &mut Connection) -> Result<String, Failure> {
         let name = self.sentinels.master.as_bytes();
         loop {
-            let message = events.hear(SMALL_REPLY).await?;
-            let OwnedFrame::Array(parts) = decode(&message)? else {
-                return Err(Failure::protocol("an event is not an array"));
+            let parts = match decode(&self.message(events).await?)? {
+                OwnedFrame::Array(parts) => parts,
+                // This user may not PING; it is a sign of life all the same.
+                OwnedFrame::Error(_) => continue,
+                _ => return Err(Failure::protocol("an event is not an array")),
             };
             let [
                 OwnedFrame::BulkString(kind),
@@ -174,7 +199,7 @@ impl Session<'_> {
                 OwnedFrame::BulkString(text),
             ] = parts.as_slice()
             else {
-                // The confirmation of the subscription ends with a number.
+                // The confirmation of the subscription ends with a number, the answer to PING has two parts.
                 continue;
             };
             let names_it = text.split(|byte| *byte == b' ').any(|word| word == name);
@@ -182,6 +207,16 @@ impl Session<'_> {
                 return Ok(String::from_utf8_lossy(channel).into_owned());
             }
         }
+    }
+
+    /// The next message, or the answer to a PING where none comes. Nothing at all: the connection is dead, and a failover
+    /// of which it should tell would be missed.
+    async fn message(&self, events: &mut Connection) -> Result<Bytes, Failure> {
+        if let Ok(message) = timeout(INTERVAL, events.hear(SMALL_REPLY)).await {
+            return message;
+        }
+        events.send(&[&[b"PING"]]).await?;
+        answer(events, self.upstream.probe_timeout).await
     }
 
     async fn told(&self, connection: &mut Connection) -> Result<Told, Failure> {
@@ -218,6 +253,15 @@ impl Session<'_> {
             replicas: replicas.iter().filter_map(replica).take(MAX_NODES).collect(),
         })
     }
+}
+
+/// What comes on a subscribed connection, within `bound`.
+async fn answer(events: &mut Connection, bound: Duration) -> Result<Bytes, Failure> {
+    let silent = |_| Failure {
+        kind: FailureKind::Timeout,
+        message: "no sign of life from its subscription within upstream.probe_timeout".to_owned(),
+    };
+    timeout(bound, events.hear(SMALL_REPLY)).await.map_err(silent)?
 }
 
 fn address(parts: &[OwnedFrame]) -> Option<Announced> {

@@ -1,5 +1,7 @@
 //! Stories of groups, told by what their nodes say.
 
+mod first_adoption;
+
 use super::super::connection::Failure;
 use super::super::info::{Attached, Facts, Line, MasterLink};
 use super::super::probe::Server;
@@ -366,6 +368,7 @@ fn only_an_answer_about_its_offset_says_where_the_master_was_when() {
         greeting: None,
         commands: None,
     });
+    group.hear(NodeId(1), replica(line("X", 90), "a"), SECOND);
     group.hear(NodeId(0), master(line("X", 100), &["b"]), SECOND);
     group.hear(NodeId(0), Word::Identified(identity), 2 * SECOND);
     group.hear(NodeId(0), master(line("X", 200), &["b"]), 3 * SECOND);
@@ -393,6 +396,7 @@ fn a_predecessor_that_was_never_heard_as_master_is_not_gone_back_to() {
 #[test]
 fn a_deposed_master_that_restarts_with_its_data_stays_deposed() {
     let mut group = group(&["b", "c"], false);
+    hear(&mut group, 2, gone());
     hear(&mut group, 0, master(line("X", 50), &["b", "c"]));
     hear(&mut group, 1, master(promoted("Y", ("X", 51), 60), &[]));
     hear(&mut group, 1, gone());
