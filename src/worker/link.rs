@@ -49,6 +49,8 @@ pub(super) enum Cause {
     Unasked(String),
     /// The control plane lost the node.
     Lost,
+    /// Nothing came for so long that what cannot go elsewhere is given up.
+    Silent,
     /// A connect or a reply took too long.
     TimedOut,
     /// A panic in the ambassador.
@@ -65,6 +67,7 @@ impl fmt::Display for Cause {
             Cause::NotResp => f.write_str("what came is not RESP"),
             Cause::Unasked(reply) => write!(f, "a reply that nothing had asked for: {reply}"),
             Cause::Lost => f.write_str("the node is lost"),
+            Cause::Silent => f.write_str("silent for too long"),
             Cause::TimedOut => f.write_str("timed out"),
             Cause::Defect => f.write_str("a defect in the ambassador"),
         }
