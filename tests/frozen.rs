@@ -131,3 +131,34 @@ fn a_read_that_may_not_go_elsewhere_waits_for_a_frozen_node_as_long_as_commands_
         );
     }
 }
+
+#[test]
+fn a_read_that_shares_a_link_with_a_script_leaves_a_frozen_node_without_it() {
+    let group = Group::start(Flavor::Redis7, 1);
+    group.master.command(&["SET", "k", "v"]);
+    group.wait_in_sync();
+    let (master, replica) = (group.master.address(), group.replicas[0].address());
+    let ambassador = Ambassador::with_config(
+        "workers = 1\n[limits]\nhold = \"60s\"\n",
+        &["--master", &master, "--replica", &replica],
+    );
+    wait_usable(&ambassador, 2);
+    let [mut script, mut client, mut both] = [ambassador.client(), ambassador.client(), ambassador.client()];
+    client.command(&["GET", "k"]);
+    group.replicas[0].freeze();
+    script.send(&["EVAL_RO", "return 1", "0"]);
+    client.send(&["GET", "k"]);
+    both.send(&["GET", "k"]);
+    both.send(&["EVAL_RO", "return 2", "0"]);
+    client.set_timeout(SOON);
+    assert_eq!(client.read_reply(), Reply::bulk("v"));
+    assert!(script.is_silent(Duration::from_millis(1)) && both.is_silent(Duration::from_millis(1)));
+    group.replicas[0].thaw();
+    assert_eq!(script.read_reply(), Reply::Integer(1));
+    // Of one client nothing leaves alone: what it writes next waits for all that it read.
+    assert_eq!(
+        [both.read_reply(), both.read_reply()],
+        [Reply::bulk("v"), Reply::Integer(2)]
+    );
+    assert_eq!(client.command(&["GET", "k"]), Reply::bulk("v"));
+}

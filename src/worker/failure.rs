@@ -100,15 +100,9 @@ impl Worker {
                 (Kind::Reads { .. }, _) if is_last_attempt(&sent, cause, owner) => {
                     self.fail_batch_with(&sent, texts::READ_FAILED);
                 }
-                (Kind::Reads { retries }, _) => {
+                (Kind::Reads { .. }, _) => {
                     let answered = length_of(&requests, sent.done, self.bounds);
-                    self.park(
-                        &sent,
-                        Kind::Reads {
-                            retries: retries.saturating_sub(1),
-                        },
-                        requests[answered..].to_vec(),
-                    );
+                    self.park_again(&sent, requests[answered..].to_vec());
                 }
                 (_, _) if owner.is_none() => self.settle_each(sent, &requests, handed_over),
                 (_, _) if link.was_up() => {
@@ -277,6 +271,17 @@ impl Worker {
         let mut error = Vec::new();
         write::error(&mut error, text);
         self.fail_batch(sent, &error);
+    }
+
+    /// Keeps reads until there is a node for them; they were asked once already.
+    pub(super) fn park_again(&mut self, sent: &Sent, requests: Vec<u8>) {
+        let kind = match sent.kind {
+            Kind::Reads { retries } => Kind::Reads {
+                retries: retries.saturating_sub(1),
+            },
+            kind => kind,
+        };
+        self.park(sent, kind, requests);
     }
 
     /// Keeps a batch until there is a node for it.

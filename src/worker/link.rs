@@ -385,6 +385,20 @@ impl Link {
         unanswered
     }
 
+    /// Has the replies to such batches dropped when they come; another node is asked. Returns each with its requests.
+    pub(super) fn lose_all(&mut self, such: impl Fn(&Sent) -> bool) -> Vec<(Sent, Vec<u8>)> {
+        let mut at = self.answered;
+        let mut lost = Vec::new();
+        for sent in &mut self.pipeline {
+            let range = at..at + sent.bytes;
+            at = range.end;
+            if self.keeps && such(sent) {
+                lost.push((sent.lose(), self.log[range].to_vec()));
+            }
+        }
+        lost
+    }
+
     fn forget(&mut self, bytes: usize) {
         if !self.keeps {
             return;

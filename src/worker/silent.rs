@@ -4,12 +4,15 @@
 //! that may write only where another node is the master. A connection whose other end vanished is ended by the kernel
 //! (`tcp`), whatever is under way on it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use super::ask_again::is_lost_when_late;
+use super::ask_again::{is_lost_when_late, length_of};
+use super::client::Lane;
 use super::edit::Edit;
 use super::link::{Cause, Link, Use};
-use super::sent::{Kind, Sent};
+use super::sent::{Kind, Race, Sent};
+use super::slots::LinkKey;
 use super::turn::Worker;
 use crate::topology::{NodeId, Role};
 
@@ -25,13 +28,47 @@ impl Worker {
             let deposed = link.usage == Use::Warm && self.route.master != Some(link.node);
             if deposed {
                 self.drop_link(key);
-            } else if lost
-                && !link.is_lease()
-                && (self.owes_as_former_master(link)
-                    || self.is_another_usable(link.node) && link.pipeline.iter().all(can_go_elsewhere))
-            {
+            } else if !lost || link.is_lease() {
+                // Own connections: `deposed`.
+            } else if self.owes_as_former_master(link) {
                 self.failed.push((key, Cause::Lost));
+            } else if !self.is_another_usable(link.node) {
+                // It may only be slow.
+            } else if link.pipeline.iter().all(can_go_elsewhere) {
+                self.failed.push((key, Cause::Lost));
+            } else {
+                self.leave_with_reads(key);
             }
+        }
+    }
+
+    /// Reads on a lost node go elsewhere from among what stays there.
+    fn leave_with_reads(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(key) else {
+            return;
+        };
+        let begun = link.is_torn() || !link.held.is_empty();
+        let clients = &self.clients;
+        let leaves = |index: usize, sent: &Sent| {
+            let client = clients.get(sent.client);
+            matches!(sent.kind, Kind::Reads { .. })
+                && can_go_elsewhere(sent)
+                && sent.race == Race::None
+                && !(index == 0 && begun)
+                // In the master's lane it stands behind what is not answered.
+                && client.is_some_and(|client| client.lane == Lane::Reading)
+        };
+        let pipeline = link.pipeline.iter().enumerate();
+        // What its client sent later must not go to the master before all that it read was answered.
+        let stay: HashSet<usize> = pipeline
+            .filter(|(index, sent)| !leaves(*index, sent))
+            .map(|(_, sent)| sent.client.index())
+            .collect();
+        let reads = link.lose_all(|sent| !stay.contains(&sent.client.index()));
+        for (sent, requests) in reads {
+            let answered = length_of(&requests, sent.done, self.bounds);
+            self.park_again(&sent, requests[answered..].to_vec());
+            self.unpark_due = true;
         }
     }
 
