@@ -10,6 +10,7 @@ pub mod control;
 pub mod worker;
 pub mod config;
 pub mod attempts;
+mod tcp;
 pub mod stats;
 pub mod topology;
 pub mod settings;

@@ -65,6 +65,7 @@ mod script_store;
 mod scripts;
 mod sent;
 mod session;
+mod silent;
 #[cfg(test)]
 mod simulation;
 mod slots;

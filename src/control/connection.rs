@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::frame::Boundary;
 use crate::settings::Password;
+use crate::tcp;
 
 /// Bound on the replies to INFO and HELLO; a real one has some kilobytes.
 pub(super) const SMALL_REPLY: usize = 1 << 20;
@@ -120,8 +121,8 @@ impl Connection {
             let stream = TcpStream::connect(address).await.map_err(|error| {
                 Failure::new(FailureKind::Connect, format!("cannot connect: {}", plain(&error)))
             })?;
-            // Only a latency matter; the probes work without it.
-            let _ = stream.set_nodelay(true);
+            // A matter of latency and of who vanishes while nothing is asked; the probes work without it.
+            let _ = tcp::tune(&stream);
             let mut connection = Connection {
                 stream,
                 received: BytesMut::new(),

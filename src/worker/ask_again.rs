@@ -272,7 +272,7 @@ impl Worker {
 
 /// Whether what a former master still says of it may be lost. What a blocked command got there is passed on: it is lost
 /// for certain when it is not.
-fn is_lost_when_late(link: &Link, sent: &Sent) -> bool {
+pub(super) fn is_lost_when_late(link: &Link, sent: &Sent) -> bool {
     match link.owner() {
         None => sent.kind.may_write(),
         Some(_) => matches!(sent.kind, Kind::Exec { .. }),

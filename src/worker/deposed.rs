@@ -6,7 +6,6 @@ use super::link::{Cause, Link};
 use super::sent::Kind;
 use super::slots::{ClientKey, LinkKey};
 use super::turn::Worker;
-use crate::topology::Role;
 
 /// What becomes of an own connection to a deposed master.
 enum Fate {
@@ -43,8 +42,6 @@ impl Worker {
     }
 
     fn fate(&self, link: &Link, owner: ClientKey) -> Fate {
-        let node = self.topology.node(link.node);
-        let lost = node.is_none_or(|node| !node.usable && node.role == Role::Unknown);
         let lease = match self.clients.get(owner).map(|client| &client.mode) {
             Some(Mode::Leased(lease)) => lease,
             // Messages would go on coming, as a replica gets them too, but not those about its keys; a closed
@@ -55,7 +52,7 @@ impl Worker {
         let waits = |kind| kind == Kind::Waits;
         let promised = |kind| matches!(kind, Kind::Promised(_) | Kind::Own | Kind::Load | Kind::Again);
         let mut kinds = link.pipeline.iter().map(|sent| sent.kind);
-        if lost || !link.was_up() {
+        if self.is_lost(link.node) || !link.was_up() {
             Fate::Ends
         } else if lease.upload.is_some() || lease.adrift {
             Fate::Stays

@@ -10,17 +10,17 @@ use tracing::{debug, info, warn};
 
 use super::ask_again::length_of;
 use super::client::Mode;
-use super::edit::Edit;
-use super::link::{Cause, Link, Use};
+use super::link::{Cause, Link};
 use super::mailbox::Hint;
 use super::outliers::Strike;
 use super::sent::{Kind, Parked, Sent};
+use super::silent::is_script;
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
 use crate::resp::{RequestScanner, Step, write};
 use crate::stats::Fault;
-use crate::topology::{NodeId, Role};
+use crate::topology::NodeId;
 
 /// Back-off after a failed connect, doubled each time.
 const SHUT_FIRST: Duration = Duration::from_millis(100);
@@ -97,14 +97,12 @@ impl Worker {
                     self.fail_batch(&sent, error);
                 }
                 (Kind::Reads { .. }, _) if handed_over == 0 => self.park(&sent, sent.kind, requests),
-                (Kind::Reads { retries: 0 }, _) => self.fail_batch_with(&sent, texts::READ_FAILED),
-                (Kind::Reads { retries }, _) => {
+                (Kind::Reads { .. }, _) if is_last_attempt(&sent, cause, owner) => {
+                    self.fail_batch_with(&sent, texts::READ_FAILED);
+                }
+                (Kind::Reads { .. }, _) => {
                     let answered = length_of(&requests, sent.done, self.bounds);
-                    self.park(
-                        &sent,
-                        Kind::Reads { retries: retries - 1 },
-                        requests[answered..].to_vec(),
-                    );
+                    self.park_again(&sent, requests[answered..].to_vec());
                 }
                 (_, _) if owner.is_none() => self.settle_each(sent, &requests, handed_over),
                 (_, _) if link.was_up() => {
@@ -188,7 +186,10 @@ impl Worker {
             Cause::NotResp | Cause::Unasked(_) | Cause::Defect => warn!(node = name, %cause, "link closed"),
             _ => debug!(node = name, %cause, inflight = link.inflight, "link lost"),
         }
-        let came_to_nothing = !matches!(cause, Cause::Refused(_) | Cause::Lost | Cause::Defect);
+        let came_to_nothing = !matches!(
+            cause,
+            Cause::Refused(_) | Cause::Lost | Cause::Silent | Cause::Defect
+        );
         if came_to_nothing && !link.answers {
             self.attempts.fail(node, self.now);
         }
@@ -212,7 +213,7 @@ impl Worker {
                 }
                 self.hint(Hint::Lost(node));
             }
-            Cause::Lost | Cause::Defect => {}
+            Cause::Lost | Cause::Silent | Cause::Defect => {}
         }
     }
 
@@ -272,6 +273,17 @@ impl Worker {
         self.fail_batch(sent, &error);
     }
 
+    /// Keeps reads until there is a node for them; they were asked once already.
+    pub(super) fn park_again(&mut self, sent: &Sent, requests: Vec<u8>) {
+        let kind = match sent.kind {
+            Kind::Reads { retries } => Kind::Reads {
+                retries: retries.saturating_sub(1),
+            },
+            kind => kind,
+        };
+        self.park(sent, kind, requests);
+    }
+
     /// Keeps a batch until there is a node for it.
     fn park(&mut self, sent: &Sent, kind: Kind, requests: Vec<u8>) {
         if self.clients.get(sent.client).is_none() {
@@ -298,43 +310,15 @@ impl Worker {
             refused: None,
         });
     }
-
-    pub(super) fn is_another_usable(&self, node: NodeId) -> bool {
-        let mut nodes = self.topology.nodes.iter();
-        nodes.any(|other| other.usable && other.id != node)
-    }
-
-    /// Reads under way on nodes that the control plane has lost go elsewhere. Commands that may write are left
-    /// alone: a master that is slow to answer a probe may be busy with just them.
-    pub(super) fn leave_lost_nodes(&mut self) {
-        for key in self.links.keys() {
-            let Some(link) = self.links.get(key) else {
-                continue;
-            };
-            let node = self.topology.node(link.node);
-            let lost = node.is_none_or(|node| !node.usable && node.role == Role::Unknown);
-            let deposed = link.usage == Use::Warm && self.route.master != Some(link.node);
-            if deposed {
-                self.drop_link(key);
-            } else if lost
-                && self.is_another_usable(link.node)
-                && !link.is_lease()
-                && link.pipeline.iter().all(can_go_elsewhere)
-            {
-                self.failed.push((key, Cause::Lost));
-            }
-        }
-    }
 }
 
-/// Whether a batch may leave a node that gives no sign of life: not for an error, as the node may only be slow. A script
-/// may be what keeps it busy, and would do the same to the next one.
-pub(super) fn can_go_elsewhere(sent: &Sent) -> bool {
-    let is_script = matches!(sent.edit, Edit::Script | Edit::Teaches { .. });
-    matches!(
-        sent.kind,
-        Kind::Reads { retries: 1.. } | Kind::Own | Kind::Load | Kind::Loser
-    ) && !is_script
+/// Whether a read whose link died is not asked for again. Of a former master it is: the next one is the last resort now.
+fn is_last_attempt(sent: &Sent, cause: &Cause, owner: Option<ClientKey>) -> bool {
+    match cause {
+        Cause::Lost if owner.is_none() => false,
+        Cause::Silent if is_script(sent) => true,
+        _ => sent.kind == Kind::Reads { retries: 0 },
+    }
 }
 
 /// What a client is told that waited for the link.

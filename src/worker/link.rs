@@ -49,6 +49,8 @@ pub(super) enum Cause {
     Unasked(String),
     /// The control plane lost the node.
     Lost,
+    /// Nothing came for so long that what cannot go elsewhere is given up.
+    Silent,
     /// A connect or a reply took too long.
     TimedOut,
     /// A panic in the ambassador.
@@ -65,6 +67,7 @@ impl fmt::Display for Cause {
             Cause::NotResp => f.write_str("what came is not RESP"),
             Cause::Unasked(reply) => write!(f, "a reply that nothing had asked for: {reply}"),
             Cause::Lost => f.write_str("the node is lost"),
+            Cause::Silent => f.write_str("silent for too long"),
             Cause::TimedOut => f.write_str("timed out"),
             Cause::Defect => f.write_str("a defect in the ambassador"),
         }
@@ -380,6 +383,20 @@ impl Link {
         self.log = Vec::new();
         (self.sent, self.answered, self.inflight) = (0, 0, 0);
         unanswered
+    }
+
+    /// Has the replies to such batches dropped when they come; another node is asked. Returns each with its requests.
+    pub(super) fn lose_all(&mut self, such: impl Fn(&Sent) -> bool) -> Vec<(Sent, Vec<u8>)> {
+        let mut at = self.answered;
+        let mut lost = Vec::new();
+        for sent in &mut self.pipeline {
+            let range = at..at + sent.bytes;
+            at = range.end;
+            if self.keeps && such(sent) {
+                lost.push((sent.lose(), self.log[range].to_vec()));
+            }
+        }
+        lost
     }
 
     fn forget(&mut self, bytes: usize) {

@@ -1,12 +1,10 @@
-//! A node for a read, and which nodes are none: shut, out for failing at reads, or silent on a link.
+//! A node for a read, and which nodes are none: shut, or out for failing at reads.
 
 use std::time::Duration;
 
 use rand::RngExt;
 use tracing::info;
 
-use super::failure::can_go_elsewhere;
-use super::link::Link;
 use super::mailbox::Hint;
 use super::outliers::{Outliers, Strike};
 use super::profile::ProfileId;
@@ -91,30 +89,6 @@ impl Worker {
             "node fails at reads and is left out for a while"
         );
         self.hint(Hint::Lost(node));
-    }
-
-    /// Whether nothing comes on a link that only reads wait for, though its node is well: a server that is busy, or
-    /// gone, would have missed a probe by now, and been taken out. A last attempt is left to wait.
-    pub(super) fn is_stalled(&self, link: &Link) -> bool {
-        self.is_silent(link, self.silence())
-            && self.paused.is_none()
-            && link.resting.is_none()
-            && !link.is_lease()
-            && link.pipeline.iter().all(can_go_elsewhere)
-            && self.topology.node(link.node).is_some_and(|node| node.usable)
-            && self.is_another_usable(link.node)
-    }
-
-    /// How long nothing may come: a probe would have been missed by then, and a second one.
-    pub(super) fn silence(&self) -> Duration {
-        let upstream = &self.settings.upstream;
-        upstream.probe_interval + 2 * upstream.probe_timeout
-    }
-
-    /// Whether something is waited for on a link, and nothing came for so long.
-    pub(super) fn is_silent(&self, link: &Link, time: Duration) -> bool {
-        let first = link.pipeline.front();
-        first.is_some_and(|first| self.now >= first.at.max(link.heard) + time)
     }
 }
 

@@ -139,6 +139,18 @@ impl Sent {
             writes: Writes::default(),
         }
     }
+
+    /// Its replies are dropped when they come. Returns what it was.
+    pub(super) fn lose(&mut self) -> Sent {
+        let loser = Sent {
+            kind: Kind::Loser,
+            edit: Edit::None,
+            race: Race::Decided,
+            writes: Writes::default(),
+            ..*self
+        };
+        std::mem::replace(self, loser)
+    }
 }
 
 /// A batch taken back from a dead link that waits for a node.

@@ -3,16 +3,15 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use socket2::{SockRef, TcpKeepalive};
 use tracing::debug;
 
 #[cfg(test)]
 use super::wire::{self, Wire};
+use crate::tcp;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -32,7 +31,9 @@ impl Socket {
             return Ok(Socket::Wire(wire));
         }
         let stream = TcpStream::connect(address)?;
-        tune(&stream);
+        if let Err(error) = tcp::tune(&stream) {
+            debug!(%error, "a link's socket option was not set");
+        }
         Ok(Socket::Tcp(stream))
     }
 
@@ -112,22 +113,6 @@ impl Socket {
             Socket::Unix(_) => None,
             #[cfg(test)]
             Socket::Wire(wire) => wire.connect_error(),
-        }
-    }
-}
-
-/// No delay for small packets; a peer that vanished without a word is noticed.
-fn tune(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(5));
-    let socket = SockRef::from(stream);
-    for result in [
-        stream.set_nodelay(true),
-        socket.set_tcp_keepalive(&keepalive.with_retries(3)),
-    ] {
-        if let Err(error) = result {
-            debug!(%error, "a link's socket option was not set");
         }
     }
 }

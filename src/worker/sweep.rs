@@ -72,8 +72,8 @@ impl Worker {
                     self.failed.push((key, Cause::TimedOut));
                     return true;
                 }
-                if self.is_stalled(link) {
-                    self.failed.push((key, Cause::TimedOut));
+                if let Some(cause) = self.silenced(link) {
+                    self.failed.push((key, cause));
                     return true;
                 }
                 if link.usage == Use::Errand && self.now >= link.used + upstream.connect_timeout {

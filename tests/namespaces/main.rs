@@ -39,7 +39,7 @@ fn over(nodes: &[Host], more: &str) -> Ambassador {
         .collect();
     Ambassador::with_config(
         &format!(
-            "[upstream]\nmaster = \"{}\"\nreplicas = [{}]\nreply_timeout = \"2s\"\n{more}",
+            "[upstream]\nmaster = \"{}\"\nreplicas = [{}]\n{more}",
             nodes[0].address(),
             replicas.join(", ")
         ),
@@ -139,6 +139,41 @@ fn a_replica_that_vanishes_costs_no_read_an_error_and_serves_again_when_it_is_ba
         wait_usable(&ambassador, 3);
     }
     readers.assert_unharmed();
+}
+
+#[test]
+fn a_write_on_its_way_to_a_master_that_vanished_is_in_doubt_when_the_kernel_gives_the_connection_up() {
+    let Some(net) = Net::with_hosts(1) else {
+        return;
+    };
+    let nodes = group(&net, Flavor::Redis7, 0);
+    let ambassador = over(&nodes, "");
+    let mut client = ambassador.client();
+    client.set_timeout(PATIENCE);
+    assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1));
+    let mut blocked = ambassador.client();
+    blocked.set_timeout(PATIENCE);
+    blocked.send(&["BLPOP", "none", "0"]);
+    eventually(PATIENCE, || {
+        let clients = nodes[0].command(&["INFO", "clients"]).text();
+        clients.contains("blocked_clients:1").then_some(())
+    });
+
+    net.pull(1);
+    // One with bytes that nobody acknowledges, one with none.
+    client.send(&["INCR", "n"]);
+    for client in [&mut client, &mut blocked] {
+        let reply = client.read_reply();
+        assert!(reply.error().starts_with("INDOUBT"), "{reply:?}");
+    }
+    net.plug(1);
+    wait_usable(&ambassador, 1);
+    let reply = client.command(&["INCR", "n"]);
+    assert!(
+        [Reply::Integer(2), Reply::Integer(3)].contains(&reply),
+        "{reply:?}"
+    );
+    assert_eq!(blocked.command(&["ECHO", "open"]), Reply::bulk("open"));
 }
 
 #[test]
