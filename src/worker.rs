@@ -41,6 +41,7 @@ mod look_up;
 mod lost_keys;
 mod mailbox;
 mod mend;
+mod no_master;
 mod noted;
 mod outliers;
 mod owed;
@@ -80,6 +81,7 @@ mod tunnel_answers;
 mod tunnel_requests;
 mod tunnel_scripts;
 mod turn;
+mod unproven;
 mod upload;
 mod waiting;
 #[cfg(test)]

@@ -69,6 +69,10 @@ impl Worker {
                     self.verdict(sent.client, key, Err(error.clone()));
                     continue;
                 }
+                (Kind::Confirms, _) => {
+                    self.confirmed(sent.client, sent.batch, false);
+                    continue;
+                }
                 (Kind::Load, _) => {
                     self.go_on_after_load(sent.client, key, None);
                     continue;
@@ -296,6 +300,7 @@ impl Worker {
             requests,
             since,
             refused: None,
+            unproven: None,
         });
     }
 

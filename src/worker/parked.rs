@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::client::Lane;
-use super::edit::Edit;
 use super::link::Link;
 use super::owed::{BatchId, Owed};
 use super::profile::ProfileId;
@@ -59,8 +58,7 @@ impl Worker {
                 self.unparked(parked.client, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
                 let read = matches!(parked.kind, Kind::Reads { .. });
-                let sent = self.sent_again(&parked);
-                self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
+                self.give_up_waiting(&parked, if read { texts::NO_READER } else { texts::NO_MASTER });
             } else {
                 waiting.insert(index);
                 self.parked.push_back(parked);
@@ -116,11 +114,13 @@ impl Worker {
     /// Whether what a node refused is to be tried: not there again until it is known to be something else now, or for a
     /// while has not been.
     fn may_go(&self, parked: &Parked) -> bool {
-        parked.refused.is_none_or(|refusal| {
-            self.route.master != Some(refusal.by)
-                || self.topology.version != refusal.version
-                || self.now >= refusal.at + REFUSED_AGAIN
-        })
+        let is_known = parked.unproven.is_none();
+        is_known
+            && parked.refused.is_none_or(|refusal| {
+                self.route.master != Some(refusal.by)
+                    || self.topology.version != refusal.version
+                    || self.now >= refusal.at + REFUSED_AGAIN
+            })
     }
 
     /// The places of clients that have writes under way, and of those that have some on a node that is not the master.
@@ -196,12 +196,7 @@ impl Worker {
             if let Some(client) = self.clients.get_mut(key) {
                 client.parked = client.parked.saturating_sub(1);
             }
-            let sent = Sent {
-                batch: parked.batch,
-                left: parked.left,
-                ..Sent::own(key, &[], parked.kind, Edit::None, self.now)
-            };
-            self.fail_batch_with(&sent, texts::OVERTAKEN);
+            self.give_up_waiting(&parked, texts::OVERTAKEN);
         }
         self.give_up_adrift(key);
     }

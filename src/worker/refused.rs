@@ -2,10 +2,10 @@
 
 use super::aborted::touched;
 use super::again::Again;
-use super::ask_again::is_no_master;
 use super::client::Mode;
 use super::link::Link;
 use super::mailbox::Hint;
+use super::no_master::{Refused, is_no_master};
 use super::sent::{Kind, Promise};
 use super::slots::LinkKey;
 use super::turn::Worker;
@@ -21,10 +21,11 @@ const LET_GO: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK";
 impl Worker {
     /// Looks at an error on an own connection: whether it says that a command did not run because of what the node is.
     pub(super) fn refused_on_lease(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
+        // What a script may have said itself is passed on: nothing else may be put on a connection that is its client's.
+        let no_master = self.first_was_refused(key, error) == Refused::Surely;
         let link = self.links.get(key)?;
         let (first, log) = link.first()?;
         let (kind, owner, node, moving) = (first.kind, link.owner()?, link.node, link.moving);
-        let no_master = is_no_master(error, &log[..first.bytes.min(log.len())]);
         let kept = !log.is_empty();
         let client = self.clients.get_mut(owner)?;
         let resp3 = client.session.resp3;
@@ -43,7 +44,7 @@ impl Worker {
                 }
                 again.then_some(Again::OnNewLease)
             }
-            Kind::Promised(Promise::Queued) if is_no_master(error, &[]) => {
+            Kind::Promised(Promise::Queued) if is_no_master(error) => {
                 let first = lease.transcripts.first()?;
                 first.refused = true;
                 (first.guarded || first.is_whole).then_some(Again::Instead(Promise::Queued.reply()))
@@ -52,7 +53,7 @@ impl Worker {
                 let first = lease.transcripts.first()?;
                 let aborted =
                     error.starts_with(b"-EXECABORT") && (first.refused || says_why_not_master(error));
-                if !aborted && !is_no_master(error, &[]) {
+                if !aborted && !is_no_master(error) {
                     return None;
                 }
                 if first.guarded {

@@ -4,6 +4,7 @@ use super::again::Again;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Cause, Use};
+use super::no_master::is_no_master;
 use super::owed::BatchId;
 use super::sent::{Kind, Promise, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
@@ -89,6 +90,7 @@ impl Worker {
                     Again::Elsewhere => self.ask_again(key, &bytes[reply]),
                     Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
                     Again::Later => self.hold_first(key, true),
+                    Again::Perhaps => self.hold_unproven(key, &bytes[reply]),
                     Again::Behind => self.hold_first(key, false),
                     Again::Never => self.doubt_first(key),
                     Again::OnNewLease => self.set_first_adrift(key),
@@ -187,6 +189,7 @@ impl Worker {
                 return self.heard(number, false);
             }
             Kind::Again => return,
+            Kind::Confirms => return self.confirmed(sent.client, sent.batch, is_no_master(bytes)),
             Kind::Loser => {
                 let took = self.now.saturating_duration_since(sent.at);
                 return self.read_went_through(node, took, bytes);

@@ -1,0 +1,104 @@
+//! What a server says when it takes no command that may write, and what that proves. Pure.
+//!
+//! A server says so before it runs anything: of a command before it begins, of one that a script calls before the script has
+//! written (`scriptVerifyWriteCommandAllow` in Redis's script.c lets one that has written go on). But a script can say the
+//! same of its own accord, after it has written.
+
+use memchr::memmem;
+
+/// What begins the error of a server that is no master which takes commands.
+const CODES: [&[u8]; 3] = [b"READONLY", b"LOADING", b"MASTERDOWN"];
+
+/// What Redis 7.0, Redis 8.0 and Valkey 8.1 say. Behind it comes the name of a script that did not catch it.
+const SENTENCES: [&[u8]; 4] = [
+    b"-READONLY You can't write against a read only replica.",
+    b"-LOADING Redis is loading the dataset in memory",
+    b"-LOADING Valkey is loading the dataset in memory",
+    b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+];
+
+/// Whether an error says of a command that it did not run, as its node is no master that takes commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It says something else, or a script says it.
+    No,
+    /// Unless it is a script that says it, in its server's words.
+    Perhaps,
+    /// It provably did not run.
+    Surely,
+}
+
+/// Whether an error says that the node is no master that takes commands; not for one of a command that runs a script.
+pub(super) fn is_no_master(error: &[u8]) -> bool {
+    code(error).is_some()
+}
+
+/// What the error proves of a command that runs a script: `texts` is all that the script can have it from, as far as that is
+/// known.
+pub(super) fn of_script(error: &[u8], texts: Option<&[&[u8]]>) -> Refused {
+    let (Some(code), true) = (code(error), is_sentence(error)) else {
+        return Refused::No;
+    };
+    let says_it = |text: &&[u8]| memmem::find(text, code).is_some();
+    match texts {
+        Some(texts) if !texts.iter().any(says_it) => Refused::Surely,
+        _ => Refused::Perhaps,
+    }
+}
+
+fn code(error: &[u8]) -> Option<&'static [u8]> {
+    let text = error.strip_prefix(b"-")?;
+    CODES.into_iter().find(|code| text.starts_with(code))
+}
+
+fn is_sentence(error: &[u8]) -> bool {
+    let rests = SENTENCES
+        .iter()
+        .filter_map(|sentence| error.strip_prefix(*sentence));
+    rests
+        .into_iter()
+        .any(|rest| rest == b"\r\n" || rest.starts_with(b" script: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_servers_sentence_proves_anything_of_a_script_and_only_where_it_cannot_have_said_it() {
+        use Refused::{No, Perhaps, Surely};
+        let own = "-READONLY You can't write against a read only replica.";
+        let raised = format!("{own} script: 6f5a, on @user_script:1.\r\n");
+        let own = format!("{own}\r\n");
+        let plain: &[&[u8]] = &[b"return redis.call('INCR', KEYS[1])"];
+        let says: &[&[u8]] = &[b"LOADING", b"return {err='READONLY'}"];
+        for (error, texts, expected) in [
+            (own.as_str(), Some(plain), Surely),
+            (&raised, Some(plain), Surely),
+            (&own, Some(says), Perhaps),
+            (&raised, Some(says), Perhaps),
+            (&own, None, Perhaps),
+            ("-READONLY by me\r\n", Some(plain), No),
+            ("-READONLY by me\r\n", None, No),
+            ("-LOADING my own state\r\n", None, No),
+            (
+                "-LOADING Redis is loading the dataset in memory\r\n",
+                Some(plain),
+                Surely,
+            ),
+            (
+                "-LOADING Valkey is loading the dataset in memory\r\n",
+                Some(says),
+                Perhaps,
+            ),
+            (
+                "-ERR READONLY You can't write against a read only replica.\r\n",
+                None,
+                No,
+            ),
+        ] {
+            assert_eq!(of_script(error.as_bytes(), texts), expected, "{error}");
+        }
+        assert!(is_no_master(b"-READONLY anything\r\n") && !is_no_master(b"-ERR READONLY\r\n"));
+    }
+}
