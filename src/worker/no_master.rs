@@ -10,12 +10,16 @@ use memchr::memmem;
 const CODES: [&[u8]; 3] = [b"READONLY", b"LOADING", b"MASTERDOWN"];
 
 /// What Redis 7.0, Redis 8.0 and Valkey 8.1 say. Behind it comes the name of a script that did not catch it.
-const SENTENCES: [&[u8]; 4] = [
+const SENTENCES: [&[u8]; 5] = [
     b"-READONLY You can't write against a read only replica.",
     b"-LOADING Redis is loading the dataset in memory",
     b"-LOADING Valkey is loading the dataset in memory",
     b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    b"-NOREPLICAS Not enough good replicas to write.",
 ];
+
+/// What a master says that has fewer replicas than `min-replicas-to-write`.
+const NO_REPLICAS: &[u8] = b"NOREPLICAS";
 
 /// Whether an error says of a command that it did not run, as its node is no master that takes commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,19 @@ pub(super) enum Refused {
 
 /// Whether an error says that the node is no master that takes commands; not for one of a command that runs a script.
 pub(super) fn is_no_master(error: &[u8]) -> bool {
-    code(error).is_some()
+    code(error).is_some_and(|code| code != NO_REPLICAS)
+}
+
+/// The same of a master that takes no writes for want of replicas.
+pub(super) fn is_no_replicas(error: &[u8]) -> bool {
+    code(error) == Some(NO_REPLICAS)
+}
+
+/// The error that keeps a transaction from running, where EXEC's own names it (`execCommandAbort` in Redis's multi.c).
+pub(super) fn why_aborted(error: &[u8]) -> Option<Vec<u8>> {
+    const BECAUSE: &[u8] = b" because of: ";
+    let at = memmem::find(error, BECAUSE).filter(|_| error.starts_with(b"-EXECABORT"))?;
+    Some([b"-", &error[at + BECAUSE.len()..]].concat())
 }
 
 /// What the error proves of a command that runs a script: `texts` is all that the script can have it from, as far as that is
@@ -48,7 +64,8 @@ pub(super) fn of_script(error: &[u8], texts: Option<&[&[u8]]>) -> Refused {
 
 fn code(error: &[u8]) -> Option<&'static [u8]> {
     let text = error.strip_prefix(b"-")?;
-    CODES.into_iter().find(|code| text.starts_with(code))
+    let mut codes = CODES.into_iter().chain([NO_REPLICAS]);
+    codes.find(|code| text.starts_with(code))
 }
 
 fn is_sentence(error: &[u8]) -> bool {
@@ -100,5 +117,14 @@ mod tests {
             assert_eq!(of_script(error.as_bytes(), texts), expected, "{error}");
         }
         assert!(is_no_master(b"-READONLY anything\r\n") && !is_no_master(b"-ERR READONLY\r\n"));
+        let no_replicas = b"-NOREPLICAS Not enough good replicas to write.\r\n";
+        assert!(is_no_replicas(no_replicas) && !is_no_master(no_replicas));
+        let aborted =
+            b"-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n";
+        assert_eq!(why_aborted(aborted).as_deref(), Some(&no_replicas[..]));
+        assert_eq!(
+            why_aborted(b"-EXECABORT Transaction discarded because of previous errors.\r\n"),
+            None
+        );
     }
 }

@@ -4,7 +4,6 @@ use super::again::Again;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Cause, Use};
-use super::no_master::is_no_master;
 use super::owed::BatchId;
 use super::sent::{Kind, Promise, Race, Sent};
 use super::slots::{ClientKey, LinkKey};
@@ -189,7 +188,7 @@ impl Worker {
                 return self.heard(number, false);
             }
             Kind::Again => return,
-            Kind::Confirms => return self.confirmed(sent.client, sent.batch, is_no_master(bytes)),
+            Kind::Confirms => return self.confirmed(sent.client, sent.batch, bytes),
             Kind::Loser => {
                 let took = self.now.saturating_duration_since(sent.at);
                 return self.read_went_through(node, took, bytes);

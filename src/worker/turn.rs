@@ -58,6 +58,8 @@ pub(super) struct Worker {
     pub(super) bounds: Bounds,
     pub(super) topology: Arc<Topology>,
     pub(super) route: Route,
+    /// When the master has had the time to gather its replicas; `None`: there was none yet.
+    pub(super) gathers_until: Option<Instant>,
     /// As whom the ambassador itself logs in.
     pub(super) own_login: Option<Rc<Login>>,
     pub(super) clients: Slots<ClientMark, Client>,
@@ -167,6 +169,7 @@ impl Worker {
             },
             topology: Arc::new(Topology::unknown()),
             route: Route::default(),
+            gathers_until: None,
             own_login: None,
             clients: Slots::new(),
             links: Slots::new(),

@@ -6,7 +6,7 @@
 
 use super::ask_again::Taken;
 use super::edit::Edit;
-use super::no_master::{self, Refused, is_no_master};
+use super::no_master::{self, Refused, is_no_master, is_no_replicas};
 use super::owed::BatchId;
 use super::script_store::sha_of;
 use super::sent::{Kind, Parked, Refusal, Sent};
@@ -23,7 +23,8 @@ const NOTHING: [&[u8]; 2] = [b"UNLINK", b"__redis_ambassador__:nothing"];
 impl Worker {
     /// Whether an error says of the first command on a link that it did not run, as the node is no master that takes commands.
     pub(super) fn first_was_refused(&self, key: LinkKey, error: &[u8]) -> Refused {
-        if !is_no_master(error) {
+        let node = self.links.get(key).map(|link| link.node);
+        if !node.is_some_and(|node| self.takes_nothing(node, error)) {
             return Refused::No;
         }
         let Some((found, request)) = self.first_request(key) else {
@@ -43,6 +44,14 @@ impl Worker {
             }
             _ => no_master::of_script(error, None),
         }
+    }
+
+    /// Whether an error says of a node that it takes nothing that writes for the time being. A master that has only just taken
+    /// over may lack the replicas that it wants; one that lacks them for longer has really lost them.
+    pub(super) fn takes_nothing(&self, node: NodeId, error: &[u8]) -> bool {
+        let is_new = || self.gathers_until.is_some_and(|until| self.now < until);
+        is_no_master(error)
+            || is_no_replicas(error) && (is_new() || self.route.master.is_some_and(|master| master != node))
     }
 
     /// Whether what the client is told of a request may be what a script of somebody's wanted it to be told.
@@ -118,7 +127,8 @@ impl Worker {
     }
 
     /// Whether the node took a write that came right behind a script of which it was not known whether it ran.
-    pub(super) fn confirmed(&mut self, client: ClientKey, batch: BatchId, refuses: bool) {
+    pub(super) fn confirmed(&mut self, client: ClientKey, batch: BatchId, reply: &[u8]) {
+        let refuses = is_no_master(reply) || is_no_replicas(reply);
         let asked = |parked: &Parked| parked.client == client && parked.batch == batch;
         let Some(at) = self.parked.iter().position(asked) else {
             return;
