@@ -18,6 +18,7 @@ mod client_line;
 mod client_seen;
 mod clients;
 mod cursor;
+mod denied;
 mod deposed;
 mod dispatch;
 mod edit;

@@ -2,6 +2,11 @@
 
 mod support;
 
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Ambassador, Client, Flavor, Group, Reply, Server, wait_until};
@@ -87,5 +92,65 @@ fn a_new_master_without_its_replicas_costs_no_write_and_one_that_has_lost_them_s
         assert!(began.elapsed() < Duration::from_secs(1), "{flavor}: at once");
         wants_replicas(next, "1");
         assert_eq!(plain.command(&["INCR", "n"]), Reply::Integer(3), "{flavor}");
+    }
+}
+
+/// An address whose new connections lead to the node of that port; gone with the test's process.
+fn balancer(leads_to: &Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    let leads_to = Arc::clone(leads_to);
+    thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let Ok(far) = TcpStream::connect(("127.0.0.1", leads_to.load(Ordering::SeqCst))) else {
+                continue;
+            };
+            for (from, to) in [(&near, &far), (&far, &near)] {
+                let (mut from, mut to) = (
+                    from.try_clone().expect("a handle can be copied"),
+                    to.try_clone().expect("a handle can be copied"),
+                );
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_link_that_a_balancer_led_to_a_replica_is_given_up_for_one_that_leads_to_the_master() {
+    for function in [false, true] {
+        let group = Group::start(Flavor::Valkey8, 1);
+        let replica = &group.replicas[0];
+        group.master.command(&[
+            "FUNCTION",
+            "LOAD",
+            "#!lua name=lib\nredis.register_function('poke', function(keys) return redis.call('INCR', keys[1]) end)",
+        ]);
+        group.wait_in_sync();
+        let leads_to = Arc::new(AtomicU16::new(group.master.port()));
+        let address = format!("127.0.0.1:{}", balancer(&leads_to));
+        let config = "workers = 1\n[upstream]\ndiscover = \"off\"\n";
+        let ambassador = Ambassador::with_config(config, &["--master", &address]);
+        // The probe has its connection.
+        leads_to.store(replica.port(), Ordering::SeqCst);
+        let mut client = ambassador.client();
+        let words: &[&str] = if function {
+            &["FCALL", "poke", "1", "n"]
+        } else {
+            &["INCR", "n"]
+        };
+        client.send(words);
+        assert!(client.is_silent(Duration::from_millis(300)));
+        assert!(replica.info("errorstats").contains_key("errorstat_READONLY"));
+        leads_to.store(group.master.port(), Ordering::SeqCst);
+        assert_eq!(client.read_reply(), Reply::Integer(1));
+        for expected in 2..10 {
+            assert_eq!(client.command(words), Reply::Integer(expected));
+        }
+        assert_eq!(topology(&ambassador)["master"], address);
     }
 }

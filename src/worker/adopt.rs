@@ -53,6 +53,7 @@ impl Worker {
             // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
             self.shut[master.index()] = None;
             self.outliers.forget();
+            self.denied = None;
             // The first one that this worker hears of may have been it for long.
             let hold = self
                 .gathers_until

@@ -6,7 +6,7 @@ use super::client::Mode;
 use super::edit::Edit;
 use super::learn::is_of_script;
 use super::mailbox::Hint;
-use super::no_master::{Refused, is_no_master};
+use super::no_master::{Refused, is_no_master, is_no_replicas};
 use super::script_store::Sha;
 use super::sent::Kind;
 use super::slots::LinkKey;
@@ -111,6 +111,9 @@ impl Worker {
                 return Some(again);
             }
         } else if state && let Some(again) = self.refused_on_link(key, kind, error) {
+            if matches!(again, Again::Later) && !is_no_replicas(error) {
+                self.was_denied(key);
+            }
             return Some(again);
         }
         if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()

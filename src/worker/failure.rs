@@ -70,7 +70,7 @@ impl Worker {
                     continue;
                 }
                 (Kind::Confirms, _) => {
-                    self.confirmed(sent.client, sent.batch, b"");
+                    self.confirmed(key, sent.client, sent.batch, b"");
                     continue;
                 }
                 (Kind::Load, _) => {

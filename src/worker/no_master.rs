@@ -4,7 +4,11 @@
 //! written (`scriptVerifyWriteCommandAllow` in Redis's script.c lets one that has written go on). But a script can say the
 //! same of its own accord, after it has written.
 
+use std::time::{Duration, Instant};
+
 use memchr::memmem;
+
+use crate::topology::NodeId;
 
 /// What begins the error of a server that is no master which takes commands.
 const CODES: [&[u8]; 3] = [b"READONLY", b"LOADING", b"MASTERDOWN"];
@@ -30,6 +34,40 @@ pub(super) enum Refused {
     Perhaps,
     /// It provably did not run.
     Surely,
+}
+
+/// Refusals further apart than this have nothing to do with each other. What is refused is tried again more often.
+const APART: Duration = Duration::from_secs(2);
+
+/// A node refuses writes again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Denied {
+    by: NodeId,
+    since: Instant,
+    last: Instant,
+    /// A person was told.
+    pub(super) told: bool,
+}
+
+impl Denied {
+    /// A node refused, after what was known before.
+    pub(super) fn once_more(before: Option<Denied>, by: NodeId, now: Instant) -> Self {
+        let goes_on = |denied: &Denied| denied.by == by && now < denied.last + APART;
+        let (since, told) = before
+            .filter(goes_on)
+            .map_or((now, false), |denied| (denied.since, denied.told));
+        Denied {
+            by,
+            since,
+            last: now,
+            told,
+        }
+    }
+
+    /// For how long.
+    pub(super) fn lasts(&self) -> Duration {
+        self.last.saturating_duration_since(self.since)
+    }
 }
 
 /// Whether an error says that the node is no master that takes commands; not for one of a command that runs a script.
@@ -126,5 +164,19 @@ mod tests {
             why_aborted(b"-EXECABORT Transaction discarded because of previous errors.\r\n"),
             None
         );
+    }
+
+    #[test]
+    fn refusals_that_follow_each_other_are_one() {
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let first = Denied::once_more(None, NodeId(1), at(0));
+        let told = Denied { told: true, ..first };
+        let second = Denied::once_more(Some(told), NodeId(1), at(1_900));
+        assert!(second.told && second.lasts() == Duration::from_millis(1_900));
+        for (by, milliseconds) in [(NodeId(2), 2_000), (NodeId(1), 3_900)] {
+            let other = Denied::once_more(Some(second), by, at(milliseconds));
+            assert!(!other.told && other.lasts() == Duration::ZERO);
+        }
     }
 }

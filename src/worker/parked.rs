@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::client::Lane;
-use super::link::Link;
+use super::link::{Link, Use};
 use super::owed::{BatchId, Owed};
 use super::profile::ProfileId;
 use super::sent::{Kind, Parked, Race, Sent};
@@ -123,7 +123,8 @@ impl Worker {
             })
     }
 
-    /// The places of clients that have writes under way, and of those that have some on a node that is not the master.
+    /// The places of clients that have writes under way, and of those that have some on a node that is not the master, or may
+    /// lead to one.
     fn writers(&self) -> (HashSet<usize>, HashSet<usize>) {
         let (mut all, mut elsewhere) = (HashSet::new(), HashSet::new());
         if self.parked.is_empty() {
@@ -132,7 +133,7 @@ impl Worker {
         for link in self.links.iter() {
             let written = link.pipeline.iter().filter(|sent| sent.kind.may_write());
             let writers = written.map(|sent| sent.client.index());
-            if self.route.master == Some(link.node) {
+            if self.route.master == Some(link.node) && link.usage != Use::Retired {
                 all.extend(writers);
             } else {
                 elsewhere.extend(writers);
@@ -248,7 +249,8 @@ impl Worker {
             _ => self.route.master,
         }?;
         // What a client sent in order goes on in order: on the link that took what came before it.
-        let same = before.filter(|key| self.links.get(*key).is_some_and(|link| link.node == node));
+        let takes = |link: &Link| link.node == node && link.usage != Use::Retired;
+        let same = before.filter(|key| self.links.get(*key).is_some_and(takes));
         same.or_else(|| self.shared_link(node, profile))
     }
 

@@ -188,7 +188,7 @@ impl Worker {
                 return self.heard(number, false);
             }
             Kind::Again => return,
-            Kind::Confirms => return self.confirmed(sent.client, sent.batch, bytes),
+            Kind::Confirms => return self.confirmed(key, sent.client, sent.batch, bytes),
             Kind::Loser => {
                 let took = self.now.saturating_duration_since(sent.at);
                 return self.read_went_through(node, took, bytes);

@@ -127,13 +127,16 @@ impl Worker {
     }
 
     /// Whether the node took a write that came right behind a script of which it was not known whether it ran.
-    pub(super) fn confirmed(&mut self, client: ClientKey, batch: BatchId, reply: &[u8]) {
+    pub(super) fn confirmed(&mut self, key: LinkKey, client: ClientKey, batch: BatchId, reply: &[u8]) {
         let refuses = is_no_master(reply) || is_no_replicas(reply);
         let asked = |parked: &Parked| parked.client == client && parked.batch == batch;
         let Some(at) = self.parked.iter().position(asked) else {
             return;
         };
         if refuses {
+            if is_no_master(reply) {
+                self.was_denied(key);
+            }
             self.parked[at].unproven = None;
             self.unpark_due = true;
         } else if let Some(parked) = self.parked.remove(at) {
