@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::profile::{Login, Profile};
 use super::turn::Worker;
@@ -52,6 +53,12 @@ impl Worker {
             // A sentinel cuts the connections of the node that it promotes; that this one answers is known.
             self.shut[master.index()] = None;
             self.outliers.forget();
+            self.denied = None;
+            // The first one that this worker hears of may have been it for long.
+            let hold = self
+                .gathers_until
+                .map_or(Duration::ZERO, |_| self.settings.limits.hold);
+            self.gathers_until = Some(self.now + hold);
         }
         self.acknowledge_former();
         self.suspect_former_master();

@@ -1,12 +1,12 @@
 //! What becomes of the first command on a link, as its reply says: whether the client gets that, or the command is asked
 //! for again.
 
-use super::ask_again::{is_no_master, refuses_form};
+use super::ask_again::refuses_form;
 use super::client::Mode;
 use super::edit::Edit;
 use super::learn::is_of_script;
-use super::link::Link;
 use super::mailbox::Hint;
+use super::no_master::{Refused, is_no_master, is_no_replicas};
 use super::script_store::Sha;
 use super::sent::Kind;
 use super::slots::LinkKey;
@@ -20,7 +20,9 @@ pub(super) enum Again {
     Instead(&'static [u8]),
     /// On the next master.
     Later,
-    /// The same: it ran, and reads, but behind one that waits, or on a master that was deposed meanwhile.
+    /// The same, if that node says of another command too that it takes none: until then it may have run.
+    Perhaps,
+    /// On the next master: it ran, and reads, but behind one that waits, or on a master that was deposed meanwhile.
     Behind,
     /// Not at all: it ran on a master that was deposed meanwhile, and may be lost.
     Never,
@@ -51,18 +53,21 @@ impl Worker {
         old.then(|| self.behind(key))
     }
 
-    /// Whether an error says of the first command on a shared link that it did not run, as the node is no master that
-    /// takes commands.
-    fn did_not_run(&self, key: LinkKey, error: &[u8]) -> bool {
-        let Some((first, log)) = self.links.get(key).and_then(Link::first) else {
-            return false;
+    /// What becomes of a command on a shared link with an error that may say that the node is no master that takes commands.
+    fn refused_on_link(&self, key: LinkKey, kind: Kind, error: &[u8]) -> Option<Again> {
+        let reads = match kind {
+            Kind::Reads { retries: 1.. } => true,
+            Kind::Writes | Kind::Script { .. } => false,
+            _ => return None,
         };
-        let again = match first.kind {
-            Kind::Reads { retries } => retries > 0,
-            Kind::Writes | Kind::Script { .. } => true,
-            _ => false,
-        };
-        again && is_no_master(error, &log[..first.bytes.min(log.len())])
+        match self.first_was_refused(key, error) {
+            Refused::Surely => Some(Again::Later),
+            Refused::Perhaps if reads => Some(Again::Later),
+            Refused::Perhaps => Some(Again::Perhaps),
+            // A script's own, which says in libraries' ears that it may be sent again; and what it wrote may be lost.
+            Refused::No if !reads && is_no_master(error) && self.is_late(key) => Some(Again::Never),
+            Refused::No => None,
+        }
     }
 
     /// Looks at an error: whether it says that a command did not run here and may be asked for again.
@@ -112,8 +117,11 @@ impl Worker {
             if let Some(again) = self.refused_on_lease(key, error) {
                 return Some(again);
             }
-        } else if state && self.did_not_run(key, error) {
-            return Some(Again::Later);
+        } else if state && let Some(again) = self.refused_on_link(key, kind, error) {
+            if matches!(again, Again::Later) && !is_no_replicas(error) {
+                self.was_denied(key);
+            }
+            return Some(again);
         }
         if let Some(first) = self.links.get_mut(key)?.pipeline.front_mut()
             && matches!(&first.edit, Edit::Teaches { body, .. } if !is_of_script(error, body))

@@ -7,7 +7,7 @@ use super::edit::Edit;
 use super::link::Link;
 use super::mailbox::Hint;
 use super::owed::BatchId;
-use super::sent::{Kind, Parked, Refusal, Sent};
+use super::sent::{Kind, Sent};
 use super::slots::{ClientKey, LinkKey};
 use super::texts;
 use super::turn::Worker;
@@ -92,41 +92,17 @@ impl Worker {
     /// The first reply on a link says that its command did not run, as the node is no master (any more), or comes
     /// behind such a one: the command waits for the next master, and what its client sends from now on waits for it.
     pub(super) fn hold_first(&mut self, key: LinkKey, refused: bool) {
-        let Some(taken) = self.take_first(key, None) else {
+        let Some(mut taken) = self.take_first(key, None) else {
             return;
         };
-        if let Some(link) = self.links.get_mut(key) {
-            link.refusing = true;
+        if let Kind::Reads { retries } = &mut taken.kind {
+            *retries = retries.saturating_sub(u32::from(refused));
         }
-        let kind = match taken.kind {
-            Kind::Reads { retries } => Kind::Reads {
-                retries: retries.saturating_sub(u32::from(refused)),
-            },
-            kind => kind,
-        };
         if refused && self.route.master != Some(taken.node) {
             self.pass_over(taken.node);
         }
-        if self.room_for(1, taken.request.len()).is_err() {
-            let sent = taken.sent(self.now);
-            return self.fail_one(&sent, texts::HELD_ENOUGH);
-        }
-        let since = self.put_aside(taken.client);
-        self.hurried = true;
-        self.hold(Parked {
-            client: taken.client,
-            batch: taken.batch,
-            left: 1,
-            kind,
-            edit: taken.edit,
-            requests: taken.request,
-            since,
-            refused: refused.then_some(Refusal {
-                by: taken.node,
-                version: self.topology.version,
-                at: self.now,
-            }),
-        });
+        let by = refused.then_some(taken.node);
+        self.put_first_aside(key, taken, by, None);
     }
 
     /// Whether a reply that is no refusal came behind one to the same client, on a node that may not be the master any
@@ -196,12 +172,19 @@ impl Worker {
 
     /// The class of the first command on a link that is not answered yet.
     pub(super) fn class_of_first(&self, key: LinkKey) -> Option<Class> {
+        let (found, request) = self.first_request(key)?;
+        self.class_of(&found, request)
+    }
+
+    /// The first request on a link that is not answered yet, where requests are kept.
+    pub(super) fn first_request(&self, key: LinkKey) -> Option<(Request, &[u8])> {
         let (first, log) = self.links.get(key).and_then(Link::first)?;
         let request = &log[length_of(log, first.done, self.bounds)..];
         let Ok(Step::Complete(found)) = RequestScanner::default().scan(request, self.bounds) else {
             return None;
         };
-        self.class_of(&found, &request[..found.len])
+        let len = found.len;
+        Some((found, &request[..len]))
     }
 
     /// Whether a request reads and does nothing else.
@@ -277,16 +260,6 @@ pub(super) fn is_lost_when_late(link: &Link, sent: &Sent) -> bool {
         None => sent.kind.may_write(),
         Some(_) => matches!(sent.kind, Kind::Exec { .. }),
     }
-}
-
-/// Whether an error says that the node is no master that takes commands, so that the command provably did not run.
-/// `request`: a script can say the same itself, and may have written before.
-pub(super) fn is_no_master(error: &[u8], request: &[u8]) -> bool {
-    let codes = [&b"READONLY"[..], b"LOADING", b"MASTERDOWN"];
-    codes.into_iter().any(|code| {
-        error.get(1..).is_some_and(|text| text.starts_with(code))
-            && memchr::memmem::find(request, code).is_none()
-    })
 }
 
 /// Whether an error is about the read-only form and not about what was asked for: an ACL may permit the command

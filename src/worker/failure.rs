@@ -69,6 +69,10 @@ impl Worker {
                     self.verdict(sent.client, key, Err(error.clone()));
                     continue;
                 }
+                (Kind::Confirms, _) => {
+                    self.confirmed(key, sent.client, sent.batch, b"");
+                    continue;
+                }
                 (Kind::Load, _) => {
                     self.go_on_after_load(sent.client, key, None);
                     continue;
@@ -308,6 +312,7 @@ impl Worker {
             requests,
             since,
             refused: None,
+            unproven: None,
         });
     }
 }

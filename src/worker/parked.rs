@@ -7,8 +7,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::client::Lane;
-use super::edit::Edit;
-use super::link::Link;
+use super::link::{Link, Use};
 use super::owed::{BatchId, Owed};
 use super::profile::ProfileId;
 use super::sent::{Kind, Parked, Race, Sent};
@@ -59,8 +58,7 @@ impl Worker {
                 self.unparked(parked.client, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
                 let read = matches!(parked.kind, Kind::Reads { .. });
-                let sent = self.sent_again(&parked);
-                self.fail_batch_with(&sent, if read { texts::NO_READER } else { texts::NO_MASTER });
+                self.give_up_waiting(&parked, if read { texts::NO_READER } else { texts::NO_MASTER });
             } else {
                 waiting.insert(index);
                 self.parked.push_back(parked);
@@ -116,14 +114,17 @@ impl Worker {
     /// Whether what a node refused is to be tried: not there again until it is known to be something else now, or for a
     /// while has not been.
     fn may_go(&self, parked: &Parked) -> bool {
-        parked.refused.is_none_or(|refusal| {
-            self.route.master != Some(refusal.by)
-                || self.topology.version != refusal.version
-                || self.now >= refusal.at + REFUSED_AGAIN
-        })
+        let is_known = parked.unproven.is_none();
+        is_known
+            && parked.refused.is_none_or(|refusal| {
+                self.route.master != Some(refusal.by)
+                    || self.topology.version != refusal.version
+                    || self.now >= refusal.at + REFUSED_AGAIN
+            })
     }
 
-    /// The places of clients that have writes under way, and of those that have some on a node that is not the master.
+    /// The places of clients that have writes under way, and of those that have some on a node that is not the master, or may
+    /// lead to one.
     fn writers(&self) -> (HashSet<usize>, HashSet<usize>) {
         let (mut all, mut elsewhere) = (HashSet::new(), HashSet::new());
         if self.parked.is_empty() {
@@ -132,7 +133,7 @@ impl Worker {
         for link in self.links.iter() {
             let written = link.pipeline.iter().filter(|sent| sent.kind.may_write());
             let writers = written.map(|sent| sent.client.index());
-            if self.route.master == Some(link.node) {
+            if self.route.master == Some(link.node) && link.usage != Use::Retired {
                 all.extend(writers);
             } else {
                 elsewhere.extend(writers);
@@ -198,12 +199,7 @@ impl Worker {
             if let Some(client) = self.clients.get_mut(key) {
                 client.parked = client.parked.saturating_sub(1);
             }
-            let sent = Sent {
-                batch: parked.batch,
-                left: parked.left,
-                ..Sent::own(key, &[], parked.kind, Edit::None, self.now)
-            };
-            self.fail_batch_with(&sent, texts::OVERTAKEN);
+            self.give_up_waiting(&parked, texts::OVERTAKEN);
         }
         self.give_up_adrift(key);
     }
@@ -264,7 +260,8 @@ impl Worker {
             _ => self.route.master,
         }?;
         // What a client sent in order goes on in order: on the link that took what came before it.
-        let same = before.filter(|key| self.links.get(*key).is_some_and(|link| link.node == node));
+        let takes = |link: &Link| link.node == node && link.usage != Use::Retired;
+        let same = before.filter(|key| self.links.get(*key).is_some_and(takes));
         same.or_else(|| self.shared_link(node, profile))
     }
 

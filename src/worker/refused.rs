@@ -2,10 +2,10 @@
 
 use super::aborted::touched;
 use super::again::Again;
-use super::ask_again::is_no_master;
 use super::client::Mode;
 use super::link::Link;
 use super::mailbox::Hint;
+use super::no_master::{Refused, is_no_replicas, why_aborted};
 use super::sent::{Kind, Promise};
 use super::slots::LinkKey;
 use super::turn::Worker;
@@ -21,11 +21,17 @@ const LET_GO: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK";
 impl Worker {
     /// Looks at an error on an own connection: whether it says that a command did not run because of what the node is.
     pub(super) fn refused_on_lease(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
+        // What a script may have said itself is passed on: nothing else may be put on a connection that is its client's.
+        let no_master = self.first_was_refused(key, error) == Refused::Surely;
         let link = self.links.get(key)?;
         let (first, log) = link.first()?;
         let (kind, owner, node, moving) = (first.kind, link.owner()?, link.node, link.moving);
-        let no_master = is_no_master(error, &log[..first.bytes.min(log.len())]);
         let kept = !log.is_empty();
+        let why = why_aborted(error);
+        let why = why.as_deref().unwrap_or(error);
+        let takes_nothing = self.takes_nothing(node, why);
+        // A watch that is told for this to be touched would be set again at once, again and again.
+        let lacks_replicas = is_no_replicas(why);
         let client = self.clients.get_mut(owner)?;
         let resp3 = client.session.resp3;
         let Mode::Leased(lease) = &mut client.mode else {
@@ -43,20 +49,22 @@ impl Worker {
                 }
                 again.then_some(Again::OnNewLease)
             }
-            Kind::Promised(Promise::Queued) if is_no_master(error, &[]) => {
+            Kind::Promised(Promise::Queued) if takes_nothing => {
                 let first = lease.transcripts.first()?;
+                if first.guarded && lacks_replicas {
+                    return None;
+                }
                 first.refused = true;
                 (first.guarded || first.is_whole).then_some(Again::Instead(Promise::Queued.reply()))
             }
             Kind::Exec { .. } => {
                 let first = lease.transcripts.first()?;
-                let aborted =
-                    error.starts_with(b"-EXECABORT") && (first.refused || says_why_not_master(error));
-                if !aborted && !is_no_master(error, &[]) {
+                let aborted = first.refused && error.starts_with(b"-EXECABORT");
+                if !aborted && !takes_nothing {
                     return None;
                 }
                 if first.guarded {
-                    return Some(Again::Instead(touched(resp3)));
+                    return (!lacks_replicas).then_some(Again::Instead(touched(resp3)));
                 }
                 (repeats && first.is_whole).then_some(Again::OnNewLease)
             }
@@ -74,15 +82,4 @@ impl Worker {
             None => Again::Behind,
         }
     }
-}
-
-/// Whether an EXECABORT names the state of its node (`execCommandAbort` in Redis's multi.c).
-fn says_why_not_master(error: &[u8]) -> bool {
-    [
-        &b"because of: READONLY"[..],
-        b"because of: LOADING",
-        b"because of: MASTERDOWN",
-    ]
-    .iter()
-    .any(|why| memchr::memmem::find(error, why).is_some())
 }

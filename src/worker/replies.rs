@@ -92,6 +92,7 @@ impl Worker {
                     Again::Elsewhere => self.ask_again(key, &bytes[reply]),
                     Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
                     Again::Later => self.hold_first(key, true),
+                    Again::Perhaps => self.hold_unproven(key, &bytes[reply]),
                     Again::Behind => self.hold_first(key, false),
                     Again::Never => self.doubt_first(key),
                     Again::OnNewLease => self.set_first_adrift(key),
@@ -190,6 +191,7 @@ impl Worker {
                 return self.heard(number, false);
             }
             Kind::Again => return,
+            Kind::Confirms => return self.confirmed(key, sent.client, sent.batch, bytes),
             Kind::Loser => {
                 let took = self.now.saturating_duration_since(sent.at);
                 return self.read_went_through(node, took, bytes);

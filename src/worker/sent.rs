@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Gathered(u32),
     /// Of the ambassador's own: the reply is looked at (`roll_call`).
     Asked(u32),
+    /// Of the ambassador's own: whether the node refuses it tells whether the client's command of the same name ran.
+    Confirms,
     /// Reads that another node answered sooner: their replies are dropped.
     Loser,
 }
@@ -60,6 +62,7 @@ impl Kind {
                 | Kind::Gathered(_)
                 | Kind::Asked(_)
                 | Kind::Again
+                | Kind::Confirms
                 | Kind::Loser
         )
     }
@@ -165,6 +168,8 @@ pub(super) struct Parked {
     pub(super) since: Instant,
     /// It waits because a node refused it.
     pub(super) refused: Option<Refusal>,
+    /// The error that it got, which may be its own: it waits for its node to say more.
+    pub(super) unproven: Option<Box<[u8]>>,
 }
 
 /// A node said that it takes no such command.

@@ -20,6 +20,7 @@ use super::last_keys::LastKeys;
 use super::late::Late;
 use super::link::{Cause, Link};
 use super::mailbox::{Inbox, Mail, Peer};
+use super::no_master::Denied;
 use super::outliers::Outliers;
 use super::pace::Pace;
 use super::profile::{Login, Profile, ProfileId, Profiles};
@@ -58,6 +59,10 @@ pub(super) struct Worker {
     pub(super) bounds: Bounds,
     pub(super) topology: Arc<Topology>,
     pub(super) route: Route,
+    /// When the master has had the time to gather its replicas; `None`: there was none yet.
+    pub(super) gathers_until: Option<Instant>,
+    /// The master refused something lately.
+    pub(super) denied: Option<Denied>,
     /// As whom the ambassador itself logs in.
     pub(super) own_login: Option<Rc<Login>>,
     pub(super) clients: Slots<ClientMark, Client>,
@@ -167,6 +172,8 @@ impl Worker {
             },
             topology: Arc::new(Topology::unknown()),
             route: Route::default(),
+            gathers_until: None,
+            denied: None,
             own_login: None,
             clients: Slots::new(),
             links: Slots::new(),

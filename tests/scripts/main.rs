@@ -5,6 +5,7 @@ mod support;
 
 mod killing;
 mod others;
+mod refused;
 
 use std::time::{Duration, Instant};
 
