@@ -75,9 +75,13 @@ fn a_write_sent_to_a_frozen_master_is_in_doubt_once_another_one_is_adopted() {
 /// A master that holds its clients' writes answers its probes. What it says when it goes on is the better answer.
 #[test]
 fn a_former_master_that_answers_probes_gets_some_time_for_what_was_sent_to_it() {
-    for (pause, late) in [("1200", true), ("30000", false)] {
+    for (pause, late) in [("2000", true), ("60000", false)] {
         let group = Group::start(Flavor::Redis7, 1);
-        let ambassador = Ambassador::over(&group);
+        let (master, replica) = (group.master.address(), group.replicas[0].address());
+        let ambassador = Ambassador::with_config(
+            "[upstream]\nprobe_timeout = \"3s\"\n",
+            &["--master", &master, "--replica", &replica],
+        );
         wait_usable(&ambassador, 2);
         let [mut client, mut transaction] = [ambassador.client(), ambassador.client()];
         assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1));
@@ -90,7 +94,7 @@ fn a_former_master_that_answers_probes_gets_some_time_for_what_was_sent_to_it() 
         assert!(client.is_silent(Duration::from_millis(100)));
         promote(&ambassador, &group.replicas[0]);
         for client in [&mut client, &mut transaction] {
-            client.set_timeout(SOON);
+            client.set_timeout(PATIENCE);
             let reply = client.read_reply();
             assert!(reply.error().starts_with("INDOUBT"), "{reply:?}");
             assert_eq!(reply.error().contains("had taken over"), late, "{reply:?}");

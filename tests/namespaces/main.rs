@@ -11,6 +11,7 @@ mod net;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -174,6 +175,38 @@ fn a_write_on_its_way_to_a_master_that_vanished_is_in_doubt_when_the_kernel_give
         "{reply:?}"
     );
     assert_eq!(blocked.command(&["ECHO", "open"]), Reply::bulk("open"));
+}
+
+#[test]
+fn a_write_on_a_connection_that_alone_goes_nowhere_is_in_doubt_and_the_next_one_takes_another() {
+    let Some(net) = Net::with_hosts(1) else {
+        return;
+    };
+    let nodes = group(&net, Flavor::Redis7, 0);
+    let ambassador = over(&nodes, "");
+    let mut client = ambassador.client();
+    client.set_timeout(PATIENCE);
+    assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1));
+    let list = nodes[0].command(&["CLIENT", "LIST"]).text();
+    let line = list.lines().find(|line| line.contains("cmd=incr"));
+    let address = line.and_then(|line| line.split(' ').find_map(|field| field.strip_prefix("addr=")));
+    let address: SocketAddr = address.and_then(|text| text.parse().ok()).expect("an address");
+
+    net.lose_sent_to(1, address.port());
+    client.send(&["INCR", "n"]);
+    eventually(PATIENCE, || {
+        (nodes[0].command(&["GET", "n"]) == Reply::bulk("2")).then_some(())
+    });
+    assert!(client.is_silent(Duration::from_secs(1)));
+    assert_eq!(
+        ambassador.admin_get("/ready").0,
+        200,
+        "the probes have their own connection"
+    );
+    client.set_timeout(PATIENCE);
+    let reply = client.read_reply();
+    assert!(reply.error().starts_with("INDOUBT"), "{reply:?}");
+    assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(3));
 }
 
 #[test]

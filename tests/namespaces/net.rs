@@ -73,6 +73,12 @@ impl Net {
         self.set(host, "down");
     }
 
+    /// From now on what a host sends to that port, wherever, is lost, acknowledgements too; what is sent to it arrives.
+    pub(crate) fn lose_sent_to(&self, host: usize, port: u16) {
+        let name = self.name(host);
+        ip(&format!("-n {name} rule add ipproto tcp dport {port} blackhole")).expect("packets can be lost");
+    }
+
     /// Plugs it in again.
     pub(crate) fn plug(&self, host: usize) {
         self.set(host, "up");
