@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::aborted::is_touched;
 use super::client::Lane;
 use super::link::{Link, Use};
 use super::owed::{BatchId, Owed};
@@ -169,13 +170,18 @@ impl Worker {
 
     /// The first command on a link ran, on a node that refused others before: where it writes, what its client sent
     /// before it and was refused cannot run in order any more.
-    pub(super) fn first_ran(&mut self, key: LinkKey) {
+    pub(super) fn first_ran(&mut self, key: LinkKey, reply: &[u8]) {
         let first = self.links.get(key).and_then(Link::first);
-        let Some((client, batch)) = first.map(|(first, _)| (first.client, first.batch)) else {
+        let Some((client, batch, kind)) = first.map(|(first, _)| (first.client, first.batch, first.kind))
+        else {
             return;
         };
         let waits = self.clients.get(client).is_some_and(|client| client.parked > 0);
-        if waits && self.class_of_first(key) == Some(Class::Write) {
+        let writes = || match kind {
+            Kind::Exec { .. } => !is_touched(reply),
+            _ => matches!(self.class_of_first(key), Some(Class::Write | Class::Script)),
+        };
+        if waits && writes() {
             self.give_up_overtaken(client, batch);
         }
     }
@@ -209,10 +215,15 @@ impl Worker {
         };
         let mut adrift = self.adrift.swap_remove(at);
         self.hold_adrift_no_more(&adrift);
-        let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut adrift.pipeline)
-            .into_iter()
-            .partition(|(sent, _)| matches!(sent.kind, Kind::Writes | Kind::Script { .. }));
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut adrift.pipeline)
+                .into_iter()
+                .partition(|(sent, _)| match sent.kind {
+                    Kind::Writes | Kind::Script { .. } | Kind::Exec { .. } => true,
+                    kind => kind == Kind::Again,
+                });
         adrift.pipeline = stay.into();
+        adrift.transcripts.clear();
         if adrift.pipeline.is_empty() {
             self.is_adrift_no_more(key);
         } else {
@@ -221,7 +232,11 @@ impl Worker {
             self.adrift.push(adrift);
         }
         for (sent, _) in gone {
-            self.fail_batch_with(&sent, texts::OVERTAKEN);
+            match sent.kind {
+                Kind::Again => {}
+                Kind::Exec { .. } => self.fail_batch_with(&sent, texts::NOT_BEGUN_OVERTAKEN),
+                _ => self.fail_batch_with(&sent, texts::OVERTAKEN),
+            }
         }
     }
 
