@@ -14,6 +14,11 @@ pub(super) fn touched(resp3: bool) -> &'static [u8] {
     if resp3 { b"_\r\n" } else { b"*-1\r\n" }
 }
 
+/// Whether that is what EXEC was answered: nothing of it ran.
+pub(super) fn is_touched(reply: &[u8]) -> bool {
+    [false, true].iter().any(|resp3| reply == touched(*resp3))
+}
+
 impl Worker {
     /// A connection is gone with what its client had begun on it.
     pub(super) fn abort(&mut self, key: ClientKey) {

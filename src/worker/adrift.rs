@@ -45,12 +45,17 @@ impl Worker {
         let refused = Some((taken.node, self.now));
         self.set_adrift(owner, refused, transcript, sent, taken.request);
         if taken.kind == Kind::Waits && self.links.get(key).is_some_and(|link| link.closes) {
-            self.move_rest(key, owner);
+            let watching = matches!(
+                self.clients.get(owner).map(|client| &client.mode),
+                Some(Mode::Leased(lease)) if lease.watching
+            );
+            self.move_rest(key, owner, watching);
         }
     }
 
     /// The node closes an own connection and looks at nothing more on it: all that is there goes elsewhere.
-    fn move_rest(&mut self, key: LinkKey, owner: ClientKey) {
+    /// `watching`: what it watches is lost with it.
+    fn move_rest(&mut self, key: LinkKey, owner: ClientKey, watching: bool) {
         let Some(mut link) = self.links.remove(key) else {
             return;
         };
@@ -58,7 +63,9 @@ impl Worker {
         for (sent, requests, _) in link.take_unanswered() {
             self.move_one(key, owner, sent, requests);
         }
-        self.take_state_along(owner);
+        if !watching {
+            self.take_state_along(owner);
+        }
     }
 
     fn move_one(&mut self, key: LinkKey, owner: ClientKey, sent: Sent, requests: Vec<u8>) {

@@ -1,6 +1,7 @@
 //! What becomes of the first command on a link, as its reply says: whether the client gets that, or the command is asked
 //! for again.
 
+use super::aborted::is_touched;
 use super::ask_again::refuses_form;
 use super::client::Mode;
 use super::edit::Edit;
@@ -39,7 +40,7 @@ impl Worker {
             return match self.links.get(key)?.owner() {
                 None if self.first_reads(key) => Some(Again::Behind),
                 // A watched key was touched, and nothing ran.
-                Some(_) if [&b"*-1\r\n"[..], b"_\r\n"].contains(&reply) => None,
+                Some(_) if is_touched(reply) => None,
                 _ => Some(Again::Never),
             };
         }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::aborted::is_touched;
 use super::client::Lane;
 use super::link::{Link, Use};
 use super::owed::{BatchId, Owed};
@@ -169,14 +170,17 @@ impl Worker {
 
     /// The first command on a link ran, on a node that refused others before: where it writes, what its client sent
     /// before it and was refused cannot run in order any more.
-    pub(super) fn first_ran(&mut self, key: LinkKey) {
+    pub(super) fn first_ran(&mut self, key: LinkKey, reply: &[u8]) {
         let first = self.links.get(key).and_then(Link::first);
         let Some((client, batch, kind)) = first.map(|(first, _)| (first.client, first.batch, first.kind))
         else {
             return;
         };
         let waits = self.clients.get(client).is_some_and(|client| client.parked > 0);
-        let writes = || matches!(kind, Kind::Exec { .. }) || self.class_of_first(key) == Some(Class::Write);
+        let writes = || match kind {
+            Kind::Exec { .. } => !is_touched(reply),
+            _ => matches!(self.class_of_first(key), Some(Class::Write | Class::Script)),
+        };
         if waits && writes() {
             self.give_up_overtaken(client, batch);
         }
@@ -214,9 +218,9 @@ impl Worker {
         let (gone, stay): (Vec<_>, Vec<_>) =
             std::mem::take(&mut adrift.pipeline)
                 .into_iter()
-                .partition(|(sent, _)| {
-                    let in_transaction = matches!(sent.kind, Kind::Exec { .. } | Kind::Again);
-                    in_transaction || sent.kind.may_write()
+                .partition(|(sent, _)| match sent.kind {
+                    Kind::Writes | Kind::Script { .. } | Kind::Exec { .. } => true,
+                    kind => kind == Kind::Again,
                 });
         adrift.pipeline = stay.into();
         adrift.transcripts.clear();
@@ -230,7 +234,7 @@ impl Worker {
         for (sent, _) in gone {
             match sent.kind {
                 Kind::Again => {}
-                Kind::Exec { .. } => self.fail_batch_with(&sent, texts::TRANSACTION_OVERTAKEN),
+                Kind::Exec { .. } => self.fail_batch_with(&sent, texts::NOT_BEGUN_OVERTAKEN),
                 _ => self.fail_batch_with(&sent, texts::OVERTAKEN),
             }
         }

@@ -27,6 +27,7 @@ impl Worker {
         let (first, log) = link.first()?;
         let (kind, owner, node, moving) = (first.kind, link.owner()?, link.node, link.moving);
         let kept = !log.is_empty();
+        let alone = link.pipeline.len() == 1;
         let why = why_aborted(error);
         let why = why.as_deref().unwrap_or(error);
         let takes_nothing = self.takes_nothing(node, why);
@@ -42,7 +43,9 @@ impl Worker {
             Kind::Waits => {
                 let forced = error.starts_with(FORCED);
                 let let_go = moving && error.starts_with(LET_GO);
-                let again = repeats && !lease.watched && (forced || let_go || no_master);
+                // What is watched counts as touched on the next connection, which what came behind would have to be told.
+                let moves = alone || !lease.watched;
+                let again = repeats && moves && (forced || let_go || no_master);
                 if forced {
                     self.hint(Hint::Refused(node));
                     self.links.get_mut(key)?.closes = true;

@@ -102,7 +102,7 @@ impl Worker {
                 continue;
             }
             if refusing && begins != Some(b'-') {
-                self.first_ran(key);
+                self.first_ran(key, &bytes[reply.clone()]);
             }
             ended += 1;
             if self.last_keys.is_on() {

@@ -18,8 +18,8 @@ pub(super) const NOT_BEGUN_CROWDED: &str = "EXECABORT redis-ambassador: no maste
 /// A node refused it as no master, and became the master before the next command of the same client.
 pub(super) const OVERTAKEN: &str = "TRYAGAIN redis-ambassador: the master changed and a later command of this connection ran first; this command was not run";
 
-/// EXEC of a transaction that was refused so.
-pub(super) const TRANSACTION_OVERTAKEN: &str = "EXECABORT redis-ambassador: the master changed and a later command of this connection ran first; nothing of this transaction was run";
+/// EXEC of a transaction that a node refused as no master, and before which a later command of the same client ran.
+pub(super) const NOT_BEGUN_OVERTAKEN: &str = "EXECABORT redis-ambassador: the master changed and a later command of this connection ran first; nothing of this transaction was run";
 
 /// No node that may serve reads was there within `limits.hold`.
 pub(super) const NO_READER: &str = "TRYAGAIN redis-ambassador: no replica is usable and the read policy does not allow the master; the command was not run";

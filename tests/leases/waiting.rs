@@ -83,6 +83,33 @@ fn what_waits_does_so_no_longer_for_a_failover() {
 }
 
 #[test]
+fn what_waits_under_a_watch_waits_on_and_the_watch_counts_as_touched() {
+    for flavor in Flavor::ALL {
+        for failover in FAILOVERS {
+            let (mut group, ambassador) = over(flavor, 1);
+            let (mut client, mut other) = (ambassador.client(), ambassador.client());
+            assert_eq!(client.command(&["WATCH", "w"]), Reply::ok());
+            client.send(&["BLPOP", "jobs", "60"]);
+            wait_until(|| blocked(&group.master) == 1);
+            failover(&mut group);
+            eventually(PATIENCE, || (blocked(&group.master) == 1).then_some(()));
+            other.command(&["RPUSH", "jobs", "a"]);
+            assert_eq!(client.read_reply().items()[1], Reply::bulk("a"), "{flavor}");
+            client.command(&["MULTI"]);
+            assert_eq!(client.command(&["INCR", "n"]).text(), "QUEUED");
+            assert_eq!(client.command(&["EXEC"]), Reply::Null, "{flavor}");
+            assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1), "{flavor}");
+            // Behind it in one piece is what the watch is for: that does not wait again.
+            client.send_raw(b"WATCH w\r\nBLPOP jobs 60\r\nMULTI\r\nINCR n\r\nEXEC\r\n");
+            assert_eq!(client.read_reply(), Reply::ok());
+            wait_until(|| blocked(&group.master) == 1);
+            failover(&mut group);
+            assert!(client.read_reply().is_error(), "{flavor}");
+        }
+    }
+}
+
+#[test]
 fn wait_counts_the_replicas_of_the_new_master() {
     for flavor in Flavor::ALL {
         let (mut group, ambassador) = over(flavor, 1);
