@@ -259,7 +259,7 @@ impl Plane {
     /// One probe for each node of the group, one resolver for each name, one who asks each sentinel; none for others.
     fn keep_asking(&mut self) {
         let (settings, heard, tasks) = (&self.settings, &self.heard_sender, &mut self.tasks);
-        let (acknowledged, attempts) = (&self.acknowledged, &self.attempts);
+        let (acknowledged, attempts, topology) = (&self.acknowledged, &self.attempts, &self.topology);
         keep(&mut self.probes, self.group.targets(), |target, poke| {
             let acknowledged = acknowledged.clone();
             let (settings, attempts) = (Arc::clone(settings), Arc::clone(attempts));
@@ -270,6 +270,7 @@ impl Plane {
                 heard.clone(),
                 poke,
                 acknowledged,
+                topology.subscribe(),
             ))
         });
         keep(&mut self.names, self.group.hosts(), |host, poke| {

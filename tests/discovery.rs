@@ -6,11 +6,13 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Ambassador, Flavor, Group, Reply, Server, free_port, wait_until};
+use support::{Ambassador, Client, Flavor, Group, Reply, Server, free_port, wait_until};
 use tempfile::TempDir;
 
 fn topology(ambassador: &Ambassador) -> Value {
@@ -54,23 +56,30 @@ fn wait_for(ambassador: &Ambassador, expected: &[String]) {
 /// Passes connections on to a server, as if that listened there; for the rest of the test's life.
 fn listen_for(ip: IpAddr, port: u16, server: &Server) {
     let listener = TcpListener::bind((ip, port)).expect("a loopback address has the port");
-    pass_on(listener, server, Duration::ZERO);
+    pass_on(listener, Arc::new(server.port().into()), Duration::ZERO);
 }
 
 /// An address at which the server is reached that much later.
 fn far_away(server: &Server, by: Duration) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = listener.local_addr().expect("it is bound").to_string();
-    pass_on(listener, server, by);
+    pass_on(listener, Arc::new(server.port().into()), by);
     address
 }
 
-fn pass_on(listener: TcpListener, server: &Server, later: Duration) {
-    let to = server.port();
+/// An address that leads to the server with this port: each connection to where it leads when it is made.
+fn virtual_address(port: &Arc<AtomicU16>) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    pass_on(listener, Arc::clone(port), Duration::ZERO);
+    address
+}
+
+fn pass_on(listener: TcpListener, to: Arc<AtomicU16>, later: Duration) {
     thread::spawn(move || {
         for from in listener.incoming().flatten() {
             thread::sleep(later);
-            let Ok(to) = TcpStream::connect(("127.0.0.1", to)) else {
+            let Ok(to) = TcpStream::connect(("127.0.0.1", to.load(Ordering::Relaxed))) else {
                 continue;
             };
             for (mut read, mut write) in [
@@ -257,4 +266,34 @@ fn a_lone_empty_node_that_answers_first_is_not_taken_for_the_master_that_others_
         assert_eq!(group.master.command(&["GET", "k"]), Reply::bulk("v"), "{flavor}");
         assert_eq!(lone.calls("set"), 0, "{flavor}");
     }
+}
+
+#[test]
+fn a_virtual_address_that_leads_to_another_master_is_followed_though_old_connections_stay() {
+    let group = Group::start(Flavor::Redis7, 1);
+    let (old, new) = (&group.master, &group.replicas[0]);
+    let leads_to = Arc::new(AtomicU16::new(old.port()));
+    let place = virtual_address(&leads_to);
+    let config = format!("[upstream]\nmaster = \"{place}\"\ndiscover = \"off\"\n");
+    let ambassador = Ambassador::with_config(&config, &[]);
+    // On every worker, and with an own connection that goes back to its pool.
+    let mut clients: Vec<_> = (0..8).map(|_| ambassador.client()).collect();
+    let count_up = |clients: &mut Vec<Client>, from: i64| {
+        for (client, n) in clients.iter_mut().zip(from..) {
+            assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(n));
+            assert_eq!(client.command(&["MULTI"]), Reply::ok());
+            client.command(&["INCR", "m"]);
+            assert_eq!(client.command(&["EXEC"]).items(), [Reply::Integer(n)]);
+        }
+    };
+    count_up(&mut clients, 1);
+    group.wait_in_sync();
+    let failover = ["FAILOVER", "TO", "127.0.0.1", &new.port().to_string()];
+    assert_eq!(old.command(&failover), Reply::ok());
+    wait_until(|| old.info("replication")["role"] == "slave");
+    // The address follows later than the group.
+    wait_until(|| topology(&ambassador)["master"].is_null());
+    leads_to.store(new.port(), Ordering::Relaxed);
+    count_up(&mut clients, 9);
+    assert_eq!(new.command(&["GET", "n"]), Reply::bulk("16"));
 }

@@ -35,6 +35,7 @@ pub(super) struct Incumbent<'a> {
 
 /// A node that says master.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a node")]
 pub(super) struct Candidate<'a> {
     /// Which node.
     pub(super) id: NodeId,

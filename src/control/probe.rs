@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redis_protocol::resp2::types::OwnedFrame;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::acknowledged::Acknowledgements;
@@ -16,7 +16,7 @@ use super::info::{self, Facts};
 use super::{Heard, back_off, greeting};
 use crate::attempts::Attempts;
 use crate::settings::{Settings, Upstream};
-use crate::topology::{Greeting, NodeId, Role};
+use crate::topology::{Greeting, NodeId, Role, Topology};
 
 /// However often it is poked, a node is asked no more often than this.
 const BETWEEN_POKES: Duration = Duration::from_millis(20);
@@ -69,8 +69,10 @@ pub(super) async fn probe(
     heard: mpsc::Sender<Heard>,
     poke: Arc<Notify>,
     acknowledged: Acknowledgements,
+    topology: watch::Receiver<Arc<Topology>>,
 ) {
     let mut back_off = BackOff::new();
+    let mut former = Former::default();
     while !heard.is_closed() {
         while !attempts.take(target.id, Instant::now().into_std()) {
             sleep(attempts.pause()).await;
@@ -83,9 +85,18 @@ pub(super) async fn probe(
             heard: &heard,
             poke: &poke,
             acknowledged: &acknowledged,
+            topology: &topology,
+            former: &mut former,
             answered: false,
         };
-        let Err(failure) = session.run().await else { return };
+        let failure = match session.run().await {
+            Ok(End::Unheard) => return,
+            Ok(End::Elsewhere) => {
+                back_off.reset();
+                continue;
+            }
+            Err(failure) => failure,
+        };
         // Sentinel cuts the connections of the node that it makes a master: what that is now is asked at once.
         let lived = began.elapsed() >= back_off::FIRST;
         let at_once = session.answered && lived && failure.kind == FailureKind::Connect;
@@ -113,6 +124,43 @@ async fn poked(poke: &Notify, not_before: Instant) {
     sleep_until(not_before).await;
 }
 
+/// How a connection ends on which nothing failed.
+enum End {
+    /// Nobody listens any more.
+    Unheard,
+    /// A new one may lead to another server.
+    Elsewhere,
+}
+
+/// A node that was master here. When it is none any more and nobody is, its address may stand for another server by now (a
+/// virtual one, which only new connections notice), and is tried again and again.
+#[derive(Debug, Default)]
+struct Former {
+    was_master: bool,
+    /// When the next connection is due, and the pause before the one after it.
+    next: Option<(Instant, BackOff)>,
+}
+
+impl Former {
+    /// Whether a new connection is due.
+    fn is_due(&mut self, role: Role, is_master_known: bool, now: Instant) -> bool {
+        self.was_master |= role == Role::Master;
+        if !self.was_master || role == Role::Master || is_master_known {
+            self.next = None;
+            return false;
+        }
+        let (when, back_off) = self.next.get_or_insert_with(|| {
+            let mut back_off = BackOff::new();
+            (now + back_off.pause(), back_off)
+        });
+        let due = now >= *when;
+        if due {
+            *when = now + back_off.pause();
+        }
+        due
+    }
+}
+
 /// One connection's life.
 struct Session<'a> {
     target: &'a Target,
@@ -121,18 +169,19 @@ struct Session<'a> {
     heard: &'a mpsc::Sender<Heard>,
     poke: &'a Notify,
     acknowledged: &'a Acknowledgements,
+    topology: &'a watch::Receiver<Arc<Topology>>,
+    former: &'a mut Former,
     answered: bool,
 }
 
 impl Session<'_> {
-    /// `Ok` only when nobody listens any more.
-    async fn run(&mut self) -> Result<(), Failure> {
+    async fn run(&mut self) -> Result<End, Failure> {
         let login = Login::of(self.upstream.username.as_ref(), self.upstream.password.as_ref());
         let mut connection =
             Connection::open(self.target.address, login, self.upstream.connect_timeout).await?;
         let server = self.server(&mut connection).await?;
         if !self.say(Word::Reached(server)).await {
-            return Ok(());
+            return Ok(End::Unheard);
         }
         let mut was = Role::Unknown;
         loop {
@@ -146,15 +195,19 @@ impl Session<'_> {
             if role == Role::Master && was != Role::Master {
                 let identity = Arc::new(self.identity(&mut connection).await?);
                 if !self.say(Word::Identified(identity)).await {
-                    return Ok(());
+                    return Ok(End::Unheard);
                 }
             }
             was = role;
             if !self.say(Word::Heard(facts)).await {
-                return Ok(());
+                return Ok(End::Unheard);
+            }
+            let is_master_known = self.topology.borrow().master.is_some();
+            if self.former.is_due(role, is_master_known, Instant::now()) {
+                return Ok(End::Elsewhere);
             }
             if !self.rest(&mut connection, role, began).await? {
-                return Ok(());
+                return Ok(End::Unheard);
             }
         }
     }
@@ -296,5 +349,34 @@ fn text(asked: &str, reply: &Bytes) -> Result<String, Failure> {
         _ => Err(Failure::protocol(format!(
             "{asked} is answered with neither text nor an error"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_tried_anew_only_where_a_master_was_and_while_there_is_none_less_and_less_often() {
+        let began = Instant::now();
+        let at = |seconds: u32| began + seconds * Duration::from_secs(1);
+        let mut replica = Former::default();
+        assert!((0..9).all(|second| !replica.is_due(Role::Replica, false, at(second))));
+        let mut former = Former::default();
+        assert!(
+            !former.is_due(Role::Master, false, at(0)),
+            "it may not be adopted yet"
+        );
+        assert!(!former.is_due(Role::Replica, true, at(1)), "it was replaced");
+        assert!(
+            !former.is_due(Role::Replica, false, at(2)),
+            "the other one may be heard soon"
+        );
+        let times = (0..600).filter(|tenths| {
+            let now = at(2) + *tenths * Duration::from_millis(100);
+            former.is_due(Role::Replica, false, now)
+        });
+        // Each pause is up to twice the one before, and two seconds at most.
+        assert!((25..70).contains(&times.count()));
     }
 }
