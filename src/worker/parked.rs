@@ -48,7 +48,7 @@ impl Worker {
             };
             if let Some(link) = link.flatten().filter(in_order) {
                 self.hold_no_more(&parked);
-                self.unparked(parked.client, Some(link));
+                self.unparked(&parked, Some(link));
                 let mut sent = self.sent_again(&parked);
                 let requests = std::mem::take(&mut parked.requests);
                 let requests = self.readdressed(link, requests, &mut sent.edit);
@@ -56,7 +56,7 @@ impl Worker {
                 self.put(link, &requests, sent);
             } else if self.now >= parked.since + self.settings.limits.hold {
                 self.hold_no_more(&parked);
-                self.unparked(parked.client, None);
+                self.unparked(&parked, None);
                 self.stats.limits[Limit::Hold as usize].add(1);
                 let read = matches!(parked.kind, Kind::Reads { .. });
                 self.give_up_waiting(&parked, if read { texts::NO_READER } else { texts::NO_MASTER });
@@ -240,14 +240,19 @@ impl Worker {
         }
     }
 
-    fn unparked(&mut self, client: ClientKey, link: Option<LinkKey>) {
+    fn unparked(&mut self, parked: &Parked, link: Option<LinkKey>) {
         let node = link.and_then(|key| self.links.get(key)).map(|link| link.node);
         let on_master = node.is_some() && node == self.route.master;
-        if let Some(client) = self.clients.get_mut(client) {
+        if let Some(client) = self.clients.get_mut(parked.client) {
             client.parked = client.parked.saturating_sub(1);
-            // A read that went elsewhere leaves the master's lane: what writes then waits for it.
             client.master_link = link.filter(|_| on_master);
-            client.lane = if on_master { Lane::Master } else { Lane::Reading };
+            client.lane = match parked.kind {
+                // Others of its reads may be on their way to replicas: what writes then still waits for them.
+                Kind::Reads { .. } if on_master => client.lane,
+                // A read that went elsewhere leaves the master's lane: what writes then waits for it.
+                _ if !on_master => Lane::Reading,
+                _ => Lane::Master,
+            };
         }
     }
 
