@@ -71,6 +71,20 @@ impl Worker {
         }
     }
 
+    /// The first reply on a link came, and is not what its client gets.
+    pub(super) fn deal_with_first(&mut self, key: LinkKey, again: &Again, reply: &[u8]) {
+        match again {
+            Again::Elsewhere => self.ask_again(key, reply),
+            Again::WithScript(sha) => self.ask_again_with_script(key, sha),
+            Again::Later => self.hold_first(key, true),
+            Again::Perhaps => self.hold_unproven(key, reply),
+            Again::Behind => self.hold_first(key, false),
+            Again::Never => self.doubt_first(key),
+            Again::OnNewLease => self.set_first_adrift(key),
+            Again::Instead(reply) => self.answer_first(key, reply),
+        }
+    }
+
     /// Looks at an error: whether it says that a command did not run here and may be asked for again.
     pub(super) fn asked_again(&mut self, key: LinkKey, error: &[u8]) -> Option<Again> {
         let link = self.links.get(key)?;

@@ -1,6 +1,5 @@
 //! What nodes sent: where replies end, and whose they are.
 
-use super::again::Again;
 use super::client::{Lane, Mode, Stall};
 use super::edit::Edit;
 use super::link::{Cause, Use};
@@ -88,16 +87,7 @@ impl Worker {
             };
             if let Some(again) = again {
                 self.hand_over(key, &bytes[start..reply.start], ended);
-                match again {
-                    Again::Elsewhere => self.ask_again(key, &bytes[reply]),
-                    Again::WithScript(sha) => self.ask_again_with_script(key, &sha),
-                    Again::Later => self.hold_first(key, true),
-                    Again::Perhaps => self.hold_unproven(key, &bytes[reply]),
-                    Again::Behind => self.hold_first(key, false),
-                    Again::Never => self.doubt_first(key),
-                    Again::OnNewLease => self.set_first_adrift(key),
-                    Again::Instead(reply) => self.answer_first(key, reply),
-                }
+                self.deal_with_first(key, &again, &bytes[reply]);
                 (start, ended) = (at, 0);
                 continue;
             }
@@ -232,7 +222,7 @@ impl Worker {
     }
 
     /// The first reply on a link came, and its client is told another.
-    fn answer_first(&mut self, key: LinkKey, reply: &[u8]) {
+    pub(super) fn answer_first(&mut self, key: LinkKey, reply: &[u8]) {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
