@@ -158,6 +158,11 @@ impl Reign {
 
     /// Decides once. True when another node than before was adopted, or the same one with another history.
     fn elect_next(&mut self, members: &Members) -> bool {
+        // One that is away may be back at another address.
+        let reigns = self
+            .adopted()
+            .and_then(|(id, _)| members.get(id))
+            .is_some_and(|member| member.role() == Role::Master);
         let candidates: Vec<Candidate<'_>> = members
             .iter()
             .filter_map(|(id, member)| Some((id, member, member.current()?)))
@@ -169,7 +174,7 @@ impl Reign {
                 named: members.followers(id),
                 configured: members.is_called_master(member),
                 deposed: self.is_deposed(id, &facts.line),
-                began_anew: member.began_anew(),
+                began_anew: member.began_anew() || reigns && member.began_as_master(),
             })
             .collect();
         let incumbent = self.adopted().map(|(id, line)| Incumbent {
