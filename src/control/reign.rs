@@ -188,6 +188,11 @@ impl Reign {
             follows: members.master_of(id),
         });
         let elected = election::elect(incumbent, &candidates, self.word(members));
+        // A successor that restarts no longer tells whom it replaced.
+        let deposed = candidates.iter().filter(|candidate| candidate.deposed);
+        let news = deposed.map(|candidate| candidate.id);
+        let news: Vec<NodeId> = news.filter(|id| !self.deposed.contains(id)).collect();
+        self.deposed.extend(news);
         self.reigns = elected.is_some();
         let Some(id) = elected else { return false };
         let Some(facts) = members.get(id).and_then(Member::current) else {
