@@ -47,6 +47,8 @@ pub(super) struct Member {
     pub(super) run_id: Option<String>,
     /// That of the process that was heard as a replica last.
     obeyed: Option<String>,
+    /// That of the process that was heard as a master that loads its data, and not as a replica since.
+    loaded: Option<String>,
     /// The zone that it says it is in.
     pub(super) zone: Option<String>,
     pub(super) facts: Option<Facts>,
@@ -66,6 +68,9 @@ impl Member {
     pub(super) fn hear(&mut self, facts: Facts) {
         if facts.role == Role::Replica {
             self.obeyed.clone_from(&self.run_id);
+            self.loaded = None;
+        } else if facts.loading {
+            self.loaded.clone_from(&self.run_id);
         }
         self.failure = None;
         self.facts = Some(facts);
@@ -74,6 +79,11 @@ impl Member {
     /// It was a replica, and its process began anew since: as a master by its configuration, not by a promotion.
     pub(super) fn began_anew(&self) -> bool {
         self.obeyed.is_some() && self.obeyed != self.run_id
+    }
+
+    /// Its process began as a master, whoever it was before: none is promoted while it loads its data.
+    pub(super) fn began_as_master(&self) -> bool {
+        self.loaded.is_some() && self.loaded == self.run_id
     }
 
     pub(super) fn role(&self) -> Role {
@@ -100,7 +110,7 @@ impl Member {
         {
             self.address = Some(SocketAddr::new(first, self.place.port));
             (self.run_id, self.facts, self.identity, self.failure) = (None, None, None, None);
-            (self.zone, self.obeyed) = (None, None);
+            (self.zone, self.obeyed, self.loaded) = (None, None, None);
         }
     }
 }
@@ -164,6 +174,7 @@ impl Members {
             address,
             run_id: None,
             obeyed: None,
+            loaded: None,
             zone: None,
             facts: None,
             failure: None,

@@ -165,6 +165,11 @@ impl Reign {
 
     /// Decides once. True when another node than before was adopted, or the same one with another history.
     fn elect_next(&mut self, members: &Members, now: Duration) -> bool {
+        // One that is away may be back at another address.
+        let reigns = self
+            .adopted()
+            .and_then(|(id, _)| members.get(id))
+            .is_some_and(|member| member.role() == Role::Master);
         let candidates: Vec<Candidate<'_>> = members
             .iter()
             .filter_map(|(id, member)| Some((id, member, member.current()?)))
@@ -176,7 +181,7 @@ impl Reign {
                 named: members.followers(id),
                 configured: members.is_called_master(member),
                 deposed: self.is_deposed(id, &facts.line),
-                began_anew: member.began_anew(),
+                began_anew: member.began_anew() || reigns && member.began_as_master(),
                 doubtful: is_doubtful(members, id, &facts.line),
             })
             .collect();
@@ -196,6 +201,11 @@ impl Reign {
             follows: members.master_of(id),
         });
         let elected = election::elect(incumbent, &candidates, self.word(members), unheard);
+        // A successor that restarts no longer tells whom it replaced.
+        let deposed = candidates.iter().filter(|candidate| candidate.deposed);
+        let news = deposed.map(|candidate| candidate.id);
+        let news: Vec<NodeId> = news.filter(|id| !self.deposed.contains(id)).collect();
+        self.deposed.extend(news);
         self.reigns = elected.is_some();
         let Some(id) = elected else { return false };
         let Some(facts) = members.get(id).and_then(Member::current) else {

@@ -11,7 +11,9 @@ mod checks;
 mod faults;
 mod histories;
 mod named;
+mod pasts;
 mod server;
+mod waits;
 mod world;
 
 use std::time::Duration;

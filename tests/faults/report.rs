@@ -8,6 +8,7 @@ use crate::check::Findings;
 use crate::load::Logs;
 use crate::support::Losses;
 use crate::tally::{Diary, Stall, Tally};
+use crate::writer;
 
 /// One failover.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) reads: Tally,
     pub(crate) writes: Tally,
     pub(crate) transactions: Tally,
+    /// Writes and transactions that clients can have under way at one moment.
+    pub(crate) under_way: [u64; 2],
     pub(crate) findings: Findings,
     /// The longest stall of any client around each failover.
     pub(crate) stalls: Vec<Duration>,
@@ -45,6 +48,10 @@ impl Figures {
             reads: Tally::default(),
             writes: Tally::default(),
             transactions: Tally::default(),
+            under_way: [
+                logs.writers.len() as u64 * writer::PIPELINE,
+                logs.transactors.len() as u64,
+            ],
             findings,
             stalls: worst(&failovers, logs.writers.iter().map(|log| &log.diary)),
             read_stalls: worst(&failovers, logs.readers.iter().map(|log| &log.diary)),
@@ -75,6 +82,7 @@ impl Figures {
     /// The bars that every run has to meet, as far as it does not.
     pub(crate) fn missed(&self, is_planned: bool) -> Vec<String> {
         let mut missed = self.findings.wrong.clone();
+        missed.extend(self.findings.transactions_wrong.iter().cloned());
         let mut bar = |what: &str, count: u64| {
             if count > 0 {
                 missed.push(format!("{count} {what}"));
@@ -82,11 +90,32 @@ impl Figures {
         };
         bar("errors on reads", self.reads.errors() + self.reads.in_doubt);
         bar("errors on writes other than INDOUBT", self.writes.errors());
+        bar(
+            "errors on transactions other than INDOUBT",
+            self.transactions.errors(),
+        );
         if is_planned {
             bar("writes in doubt", self.writes.in_doubt);
+            bar("transactions in doubt", self.transactions.in_doubt);
             if !self.machine_lost_them() {
                 bar("acknowledged writes missing", self.findings.missing());
+                bar(
+                    "acknowledged transactions missing",
+                    self.findings.transactions_missing,
+                );
             }
+        } else if !self.failovers.is_empty() {
+            // Only what was under way when a master was killed is in doubt, not what came after.
+            let kills = self.failovers.len() as u64;
+            let [writes, transactions] = self.under_way.map(|under_way| under_way * kills);
+            bar(
+                "writes in doubt more than were under way",
+                self.writes.in_doubt.saturating_sub(writes),
+            );
+            bar(
+                "transactions in doubt more than were under way",
+                self.transactions.in_doubt.saturating_sub(transactions),
+            );
         }
         missed.extend(self.told_too_few());
         missed

@@ -11,7 +11,7 @@ pub(crate) const SHARED: usize = 4;
 /// Registers of each writer.
 pub(crate) const REGISTERS: u64 = 49;
 /// Commands in one write of those that pipeline.
-const PIPELINE: u64 = 8;
+pub(crate) const PIPELINE: u64 = 8;
 
 pub(crate) fn own_counter(writer: usize) -> String {
     format!("own:{writer}")

@@ -179,6 +179,44 @@ fn a_read_behind_a_write_is_not_hedged() {
     assert_eq!(hedged(), before);
 }
 
+/// An error that is not asked again elsewhere: it is passed on when nothing better comes.
+const WRONG: &str = "-ERR this node is out of order\r\n";
+
+/// Whichever of two nodes it comes from, and although it comes first.
+#[test]
+fn an_error_does_not_win_against_a_value_that_comes_later() {
+    for flavor in Flavor::ALL {
+        let scene = Scene::set(flavor, ALL, 1, one_key);
+        let mut client = scene.ambassador.client();
+        for _ in 0..300 {
+            read(&mut client);
+        }
+        let hedged = scene.hedged();
+        // Of reads that the late one gets first, the second node's answer is the error.
+        scene.relays[0].set(Mode::Delay(40 * MS));
+        scene.relays[1].set(Mode::Say(WRONG));
+        let (mut late, end) = (0, Instant::now() + 20_000 * MS);
+        while late < 5 && Instant::now() < end {
+            let begun = Instant::now();
+            let reply = client.command(&["GET", "key"]);
+            let took = begun.elapsed();
+            // The one that answers at once was asked first then, and nobody asks another one.
+            if reply == Reply::Error("ERR this node is out of order".to_owned()) && took < 20 * MS {
+                continue;
+            }
+            assert_eq!(reply, Reply::bulk("value"), "{flavor}, after {took:?}");
+            late += 1;
+        }
+        let asked_twice = scene.hedged() - hedged;
+        println!("{flavor}: {late} values, {asked_twice} hedged");
+        assert!(asked_twice > 0.0, "{flavor}: it is about hedged reads");
+        assert!(
+            asked_twice <= f64::from(late),
+            "{flavor}: a read that was asked twice got the error"
+        );
+    }
+}
+
 const KEYS: u64 = 200;
 
 /// What stands under a key: nothing else looks like it.

@@ -89,7 +89,7 @@ impl Ambassador {
             self.ask(target, world);
             self.hear(target, world)?;
         }
-        Ok(())
+        self.checks.waited(&self.topology, world.now)
     }
 
     fn keep_asking(&mut self, now: Duration) {
@@ -224,6 +224,8 @@ impl Ambassador {
                         facts,
                         at,
                         server: index,
+                        run: world.servers[index].run,
+                        place: world.servers[index].place,
                         when: now.saturating_sub(took),
                     },
                 );
@@ -237,6 +239,9 @@ impl Ambassador {
         let now = world.now;
         for (sentinel, begins) in std::mem::take(&mut authority.events) {
             if now >= authority.sentinels[sentinel].cut_from_ambassador {
+                if begins {
+                    self.checks.waits.alarmed(sentinel, now);
+                }
                 self.group.failover(sentinel, begins, now);
                 self.publish(world)?;
                 self.poke_all();

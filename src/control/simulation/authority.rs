@@ -21,6 +21,8 @@ pub(super) struct Sentinel {
     pub(super) cut_from_ambassador: Duration,
     /// It tells this until then.
     pub(super) lie: Option<(Place, u64, Duration)>,
+    /// It says again and again until then that it begins a failover.
+    pub(super) cries: Duration,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(super) struct Authority {
     pub(super) events: Vec<(usize, bool)>,
     /// Patience with an old master, in milliseconds.
     pub(super) slowness: u64,
+    /// Whoever is made master before that cannot be reached by the ambassador until then.
+    pub(super) hides: Duration,
 }
 
 impl Authority {
@@ -69,6 +73,7 @@ impl Authority {
             tells: vec![None; world.servers.len()],
             events: Vec::new(),
             slowness: 6000,
+            hides: Duration::ZERO,
         }
     }
 
@@ -158,7 +163,10 @@ impl Authority {
         }
     }
 
-    fn appoint(&mut self, world: &World, master: usize) {
+    fn appoint(&mut self, world: &mut World, master: usize) {
+        if world.now < self.hides {
+            world.cuts[master].ambassador = self.hides;
+        }
         (self.master, self.place) = (master, world.servers[master].place);
         self.line = world.servers[master].at.replid;
         self.epoch += 1;
@@ -183,6 +191,20 @@ impl Authority {
         world.promote(successor);
         world.follow(before, successor);
         self.appoint(world, successor);
+    }
+
+    /// Until then nobody corrects that server: sentinels leave a replica alone for ten seconds that says master.
+    pub(super) fn leaves_alone(&mut self, index: usize, until: Duration) {
+        self.tells[index] = Some(until);
+    }
+
+    /// From now on it has little patience.
+    pub(super) fn hurries(&mut self, now: Duration) {
+        self.slowness = 2000;
+        let soon = now + Duration::from_millis(self.slowness);
+        for when in self.tells.iter_mut().flatten() {
+            *when = soon.min(*when);
+        }
     }
 
     /// Servers that are not what they should be are told so, each in its time.
@@ -230,7 +252,10 @@ impl Authority {
 
     fn spread(&mut self, world: &mut World) {
         let truth = (self.place, self.epoch);
-        for sentinel in &mut self.sentinels {
+        for (index, sentinel) in self.sentinels.iter_mut().enumerate() {
+            if world.now < sentinel.cries && world.dice.once_in(8) {
+                self.events.push((index, true));
+            }
             sentinel.lie = sentinel.lie.filter(|(_, _, until)| world.now < *until);
             if sentinel.view == truth || world.now < sentinel.cut_from_peers {
                 sentinel.hears = None;

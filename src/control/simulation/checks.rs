@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::super::council::Told;
 use super::super::info::Facts;
-use super::server::{Position, host};
+use super::pasts::Pasts;
+use super::server::{Place, Position, host};
+use super::waits::Waits;
 use super::world::World;
 use crate::topology::{Node, NodeId, Role, Topology};
 
@@ -25,6 +27,9 @@ pub(super) struct Heard {
     /// The same by numbers.
     pub(super) at: Position,
     pub(super) server: usize,
+    /// Its process and where it was.
+    pub(super) run: u32,
+    pub(super) place: Place,
     /// When it was asked.
     pub(super) when: Duration,
 }
@@ -32,6 +37,7 @@ pub(super) struct Heard {
 #[derive(Debug, Clone, Copy)]
 struct Reign {
     node: NodeId,
+    server: usize,
     at: Position,
 }
 
@@ -40,15 +46,20 @@ struct Reign {
 pub(super) struct Checks {
     heard: BTreeMap<NodeId, Heard>,
     told: Vec<Option<Told>>,
+    /// The latest epoch that a majority has reached.
+    reached: u64,
     /// Everyone who was published as master, in order, with the sentinels' epoch then.
     reigns: Vec<(Reign, u64)>,
     /// A master was heard and none is published.
     unclear: bool,
-    /// The last of them was away when nobody was published, so that another one may have been adopted unseen.
+    /// The last of them was away when nobody was published, or the next one was loading its data: another one may have been
+    /// adopted unseen.
     vacant: bool,
     /// Since when the history of the last of them is known.
     since: Duration,
     outs: BTreeMap<NodeId, Vec<Duration>>,
+    pasts: Pasts,
+    pub(super) waits: Waits,
     /// How much was judged, so that a simulation in which nothing happens is found out.
     pub(super) adoptions: usize,
 }
@@ -56,6 +67,7 @@ pub(super) struct Checks {
 impl Checks {
     pub(super) fn heard(&mut self, id: NodeId, heard: Heard) {
         self.unclear |= heard.facts.role == Role::Master;
+        self.pasts.heard(id, &heard);
         self.heard.insert(id, heard);
     }
 
@@ -66,10 +78,12 @@ impl Checks {
     pub(super) fn told(&mut self, sentinel: usize, told: Option<Told>, of: usize) {
         self.told.resize(of, None);
         self.told[sentinel] = told;
+        let reached = self.majority().map_or(0, |(_, reached)| reached);
+        self.reached = self.reached.max(reached);
     }
 
-    /// Whom a majority of all sentinels names, the highest epoch among them, and the one that a majority has reached.
-    fn majority(&self) -> Option<(String, u64, u64)> {
+    /// Whom a majority of all sentinels names, and the epoch that a majority has reached.
+    fn majority(&self) -> Option<(String, u64)> {
         let told = || self.told.iter().flatten();
         let votes = |name: &str| told().filter(|told| told.master.0 == name).count();
         let name = told()
@@ -78,7 +92,7 @@ impl Checks {
         let named = told().filter(|told| told.master.0 == name);
         let mut epochs: Vec<u64> = named.map(|told| told.epoch).collect();
         epochs.sort_unstable_by(|one, other| other.cmp(one));
-        Some((name, epochs[0], epochs[self.told.len() / 2]))
+        Some((name, epochs[self.told.len() / 2]))
     }
 
     /// Of what changes.
@@ -129,61 +143,59 @@ impl Checks {
         if facts.role != Role::Master || facts.loading {
             return Err(format!("the master {} is none: {facts:?}", id.0));
         }
-        let reign = Reign { node: id, at: *at };
+        let (server, at) = (*server, *at);
+        let reign = Reign { node: id, server, at };
         let majority = self.majority();
-        let epoch = majority.as_ref().map_or(0, |(_, highest, _)| *highest);
-        let place = host(world.servers[*server].place);
-        let (named, since) = majority.map_or((false, 0), |(name, _, reached)| (name == place, reached));
+        let place = host(heard.place);
+        let named = majority.is_some_and(|(name, _)| name == place);
         let newest = self.reigns.last();
         let same = newest.is_some_and(|(last, _)| last.node == id && last.at.replid == at.replid);
         if !same {
-            let went_back = self.reigns.iter().find(|(earlier, _)| {
-                (earlier.node != id && world.histories.descends(earlier.at.replid, at.replid))
-                    || (earlier.node == id && earlier.at.replid == at.replid)
+            self.may_be_adopted(reign, heard, topology, world)?;
+            // One that came back with another history may have been adopted unseen.
+            let goes_on = newest.is_some_and(|(last, _)| {
+                let is_other = |now: Position| now.replid != last.at.replid;
+                at.before.is_some_and(|(replid, _)| replid == last.at.replid)
+                    && !self.says_master(last.node).is_some_and(is_other)
             });
-            let later = newest.is_none_or(|(_, epoch)| since > *epoch);
-            // Without sentinels, whoever took its place may follow it.
-            let yields = |heard: &Heard| {
-                let link = heard.facts.link.as_ref();
-                link.is_some_and(|link| link.master.0 == place)
-            };
-            let yielded = newest
-                .and_then(|(last, _)| self.heard.get(&last.node))
-                .is_some_and(yields);
-            if let Some((earlier, _)) = went_back
-                && !(named && later)
-                && !yielded
-            {
-                return Err(format!(
-                    "{reign:?} is adopted again after {earlier:?}, without a later word"
-                ));
-            }
-            if let Some((last, _)) = newest
-                && !named
-                && !self.vacant
-                && last.node != id
-                && topology.node(last.node).is_some()
-                && let Some(now) = self.says_master(last.node)
-                && ![last.at.replid, now.replid]
-                    .iter()
-                    .any(|of| world.histories.descends(at.replid, *of))
-            {
-                return Err(format!(
-                    "{reign:?} is adopted though {last:?} reigns, without a majority"
-                ));
-            }
-            if newest.is_none_or(|(last, _)| at.before.is_none_or(|(replid, _)| replid != last.at.replid)) {
+            if !goes_on {
                 self.since = world.now;
             }
+            if let Some((last, _)) = newest
+                && last.node != id
+            {
+                self.pasts.replaces(id, last.node);
+            }
+            // One that comes back with another history is still the one adopted then.
+            let again = newest.filter(|(last, _)| last.node == id);
+            let epoch = again.map_or(self.reached, |(_, epoch)| *epoch);
+            self.waits = Waits::default();
             self.adoptions += 1;
             self.reigns.push((reign, epoch));
         } else if let Some((last, _)) = self.reigns.last_mut() {
-            last.at = *at;
+            last.at = at;
         }
         (self.unclear, self.vacant) = (false, false);
+        // Who goes on from the one they name comes after it; it may have been adopted for a moment in between.
+        let goes_on = self
+            .named()
+            .is_some_and(|of| world.histories.descends(at.replid, of.replid));
+        let reached = self.reached;
+        if let Some((_, epoch)) = self.reigns.last_mut().filter(|_| goes_on) {
+            *epoch = reached;
+        }
+        let adopted_in = self.reigns.last().map_or(0, |(_, epoch)| *epoch);
+        if self.outvoted(&place, adopted_in) {
+            return Err(format!(
+                "{reign:?} of epoch {adopted_in} is written to, and sentinels have agreed on another one since"
+            ));
+        }
         let successor = self.heard.iter().find(|(other, heard)| {
             let goes_on = heard.at.before.is_some_and(|(replid, _)| replid == at.replid);
-            **other != id && heard.server != *server && heard.facts.role == Role::Master && goes_on
+            // A promotion of a process that was never heard as a replica looks like one that began as a master.
+            let says_so =
+                heard.facts.role == Role::Master && !self.pasts.may_have_begun_as_master(**other, heard);
+            **other != id && heard.server != server && says_so && goes_on
         });
         match successor {
             Some((other, _)) if !named => {
@@ -191,6 +203,116 @@ impl Checks {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Of a master that was not the last one with this history.
+    fn may_be_adopted(
+        &self,
+        reign: Reign,
+        heard: &Heard,
+        topology: &Topology,
+        world: &World,
+    ) -> Result<(), String> {
+        let Reign { node: id, server, at } = reign;
+        let place = host(heard.place);
+        let (named, since) = self
+            .majority()
+            .map_or((false, 0), |(name, reached)| (name == place, reached));
+        let newest = self.reigns.last();
+        let went_back = self.reigns.iter().find(|(earlier, _)| {
+            (earlier.node != id && world.histories.descends(earlier.at.replid, at.replid))
+                || (earlier.node == id && earlier.at.replid == at.replid)
+        });
+        let later = newest.is_none_or(|(_, epoch)| since > *epoch);
+        // Without sentinels, whoever took its place may follow it.
+        let yields = |heard: &Heard| {
+            let link = heard.facts.link.as_ref();
+            link.is_some_and(|link| link.master.0 == place)
+        };
+        let yielded = newest
+            .and_then(|(last, _)| self.heard.get(&last.node))
+            .is_some_and(yields);
+        if let Some((earlier, _)) = went_back
+            && !(named && later)
+            && !yielded
+        {
+            return Err(format!(
+                "{reign:?} is adopted again after {earlier:?}, without a later word"
+            ));
+        }
+        if let Some((last, _)) = newest
+            && self.pasts.is_deposed(id)
+            && last.server != server
+            && last.at.replid != at.replid
+            && !world.histories.descends(at.replid, last.at.replid)
+            && !(named && later)
+            && !yielded
+        {
+            return Err(format!(
+                "{reign:?} is adopted again after {last:?}, and has not followed it"
+            ));
+        }
+        // Nobody promoted it: it looks like a successor by what it loaded.
+        let forgot = world.servers[server].unbidden && self.pasts.began_as_master(id, heard);
+        if let Some((last, _)) = newest
+            && !named
+            && !self.vacant
+            && last.node != id
+            && topology.node(last.node).is_some()
+            && let Some(now) = self.says_master(last.node)
+            && (forgot
+                || ![last.at.replid, now.replid]
+                    .iter()
+                    .any(|of| world.histories.descends(at.replid, *of)))
+        {
+            return Err(format!(
+                "{reign:?} is adopted though {last:?} reigns, without a majority"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a majority of the sentinels has agreed on another one than who is there, after that epoch.
+    fn outvoted(&self, place: &str, epoch: u64) -> bool {
+        let majority = self.majority();
+        majority.is_some_and(|(name, reached)| name != place && reached > epoch)
+    }
+
+    /// Where the one is whom a majority names, if it says that it is a master.
+    fn named(&self) -> Option<Position> {
+        let (name, _) = self.majority()?;
+        let mut heard = self.heard.values();
+        let named = heard.find(|heard| host(heard.place) == name)?;
+        (named.facts.role == Role::Master).then_some(named.at)
+    }
+
+    /// Whether a majority names another one than who is there, and that one cannot be written to yet.
+    fn is_next_loading(&self, place: &str) -> bool {
+        let named = self.majority().filter(|(name, _)| name != place);
+        let is_it = |heard: &Heard| named.as_ref().is_some_and(|(name, _)| host(heard.place) == *name);
+        self.heard
+            .values()
+            .any(|heard| heard.facts.loading && is_it(heard))
+    }
+
+    /// Of every step: a master that is there is written to, unless sentinels say otherwise.
+    pub(super) fn waited(&mut self, topology: &Topology, now: Duration) -> Result<(), String> {
+        let Some((last, epoch)) = self.reigns.last() else {
+            return Ok(());
+        };
+        let there = self.heard.get(&last.node);
+        let there = there.filter(|heard| heard.facts.role == Role::Master && !heard.facts.loading);
+        let Some(place) = there.map(|heard| host(heard.place)) else {
+            return Ok(());
+        };
+        let well = !self.outvoted(&place, *epoch);
+        if topology.master.is_none() {
+            self.vacant |= self.is_next_loading(&place);
+        }
+        if topology.master.is_none() && well && !self.vacant {
+            return self.waits.more(now);
+        }
+        Ok(())
     }
 
     /// Where a node is, if it is there and says that it is a master.

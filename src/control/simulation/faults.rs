@@ -27,7 +27,7 @@ pub(super) fn strike(world: &mut World, authority: &mut Authority, allowed: Allo
     };
     let lasts = world.dice.milliseconds(100..7000);
     let until = now + lasts;
-    let kind = world.dice.of(0..15);
+    let kind = world.dice.of(0..19);
     world.say(|| {
         format!(
             "fault {kind} about server {index} until {:.3}",
@@ -67,23 +67,70 @@ pub(super) fn strike(world: &mut World, authority: &mut Authority, allowed: Allo
             world.relocate(index);
         }
         14 => world.cuts[index].shaky = now + 4 * lasts,
+        // Nobody tells who moves meanwhile that he is the one who was promoted.
+        15 if !(authority.sentinels.is_empty() && allowed.moves) => promote_by_hand(world, authority),
+        16 => {
+            let index = world.dice.index(count);
+            if !world.servers[index].is_master() {
+                world.forget_master(index, until);
+                let patience = world.dice.milliseconds(0..12_000);
+                authority.leaves_alone(index, until + patience);
+            }
+        }
+        17 => restart_deposed(world, authority),
+        18 => {
+            // Only the ambassador reaches the master, and only it does not reach the next one.
+            let until = until + Duration::from_secs(4);
+            (world.cuts[authority.master].authority, authority.hides) = (until, until);
+            let all = (0..count).map(|other| (authority.master, other, until));
+            world.apart.extend(all);
+        }
         _ => {}
     }
+}
+
+/// An operator makes a replica a master, whom the authority still takes for a replica, and corrects.
+fn promote_by_hand(world: &mut World, authority: &mut Authority) {
+    let index = world.dice.index(world.servers.len());
+    let server = &world.servers[index];
+    if server.is_up() && !server.is_master() && !server.is_loading(world.now) {
+        world.promote(index);
+        let patience = world.dice.milliseconds(8000..10_000);
+        authority.leaves_alone(index, world.now + patience);
+    }
+}
+
+/// A former master that nobody has told so yet restarts with a new history (its data may come from an AOF, which does not
+/// name one), while the master is silent for a moment.
+fn restart_deposed(world: &mut World, authority: &Authority) {
+    let is_former = |index: &usize| *index != authority.master && world.servers[*index].is_master();
+    let Some(former) = (0..world.servers.len()).find(is_former) else {
+        return;
+    };
+    let back = world.now + world.dice.milliseconds(0..1500);
+    world.kill(former, back, false);
+    let silent = world.dice.milliseconds(500..4000);
+    world.cuts[authority.master].ambassador = back + silent;
 }
 
 /// One sentinel at a time lies or is cut off. While one lies, those that know better may be out of reach.
 fn fail_sentinel(world: &mut World, authority: &mut Authority, until: Duration) {
     let now = world.now;
     let bad = |sentinel: &super::authority::Sentinel| {
-        now < sentinel.cut_from_peers || now < sentinel.cut_from_ambassador || sentinel.lie.is_some()
+        let cut = now < sentinel.cut_from_peers || now < sentinel.cut_from_ambassador;
+        cut || sentinel.lie.is_some() || now < sentinel.cries
     };
     if authority.sentinels.is_empty() || authority.sentinels.iter().any(bad) {
         return;
     }
     let chosen = world.dice.index(authority.sentinels.len());
-    match world.dice.of(0..4) {
+    match world.dice.of(0..5) {
         0 => authority.sentinels[chosen].cut_from_peers = until,
         1 => authority.sentinels[chosen].cut_from_ambassador = until,
+        2 => {
+            world.say(|| format!("sentinel {chosen} says again and again that it begins a failover"));
+            authority.sentinels[chosen].cries = until + Duration::from_secs(10);
+        }
         _ => {
             let named = lied_about(world, authority);
             world.say(|| format!("sentinel {chosen} says that {named} is master"));
@@ -120,7 +167,8 @@ pub(super) fn heal(world: &mut World, authority: &mut Authority) {
     }
     for sentinel in &mut authority.sentinels {
         (sentinel.cut_from_peers, sentinel.cut_from_ambassador) = (world.now, world.now);
-        sentinel.lie = None;
+        (sentinel.lie, sentinel.cries) = (None, world.now);
     }
-    authority.slowness = 2000;
+    authority.hides = world.now;
+    authority.hurries(world.now);
 }

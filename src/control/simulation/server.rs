@@ -59,6 +59,8 @@ pub(super) struct Server {
     pub(super) stalled_until: Duration,
     /// Bytes that it applies in one step.
     pub(super) speed: u64,
+    /// It was a replica and is a master because its process began so: nobody promoted it.
+    pub(super) unbidden: bool,
 }
 
 impl Server {
@@ -76,6 +78,7 @@ impl Server {
             silent: None,
             stalled_until: Duration::ZERO,
             speed: u64::MAX,
+            unbidden: false,
         }
     }
 
@@ -104,6 +107,7 @@ impl Server {
             offset: self.at.offset,
         };
         (self.of, self.link, self.silent) = (None, Link::Never, None);
+        self.unbidden = false;
     }
 
     /// REPLICAOF: a master's own data count as if it had got them from another one, a replica changes masters.
@@ -115,6 +119,7 @@ impl Server {
             _ => Link::Never,
         };
         (self.of, self.silent) = (Some(master), None);
+        self.unbidden = false;
     }
 
     /// The link ends.

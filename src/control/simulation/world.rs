@@ -224,8 +224,9 @@ impl World {
                 if server.is_master() {
                     // `loadDataFromDisk` in server.c: a new history that goes on from the saved one.
                     let parent = (server.at.replid, server.at.offset);
-                    let replid = self.histories.begin(Some(parent), self.now);
+                    let (replid, unbidden) = (self.histories.begin(Some(parent), self.now), server.unbidden);
                     self.servers[index].promote(replid);
+                    self.servers[index].unbidden = unbidden;
                 }
             }
         }
@@ -245,6 +246,14 @@ impl World {
                 offset: 0,
             };
         }
+    }
+
+    /// A replica's process ends and comes back as a master: whom it followed was told by hand and not written down.
+    pub(super) fn forget_master(&mut self, index: usize, back: Duration) {
+        let has_data = self.servers[index].at.offset > 0;
+        self.kill(index, back, has_data);
+        let server = &mut self.servers[index];
+        (server.of, server.link, server.unbidden) = (None, Link::Never, true);
     }
 
     /// It is somewhere else from now on.
