@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::council::Told;
-use super::super::info::Facts;
-use super::pasts::Pasts;
-use super::server::{Place, Position, host};
+use super::pasts::{Heard, Pasts};
+use super::server::{Position, host};
 use super::waits::Waits;
 use super::world::World;
 use crate::topology::{Node, NodeId, Role, Topology};
@@ -19,20 +18,6 @@ const UNCERTAIN: Duration = Duration::from_millis(2500);
 /// How often a replica may be put out in a minute.
 const MOST_OUTS: usize = 13;
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// The last answer of a server.
-#[derive(Debug)]
-pub(super) struct Heard {
-    pub(super) facts: Facts,
-    /// The same by numbers.
-    pub(super) at: Position,
-    pub(super) server: usize,
-    /// Its process and where it was.
-    pub(super) run: u32,
-    pub(super) place: Place,
-    /// When it was asked.
-    pub(super) when: Duration,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Reign {

@@ -1,10 +1,25 @@
 //! What was heard of every node's past, as far as who may be master now rests on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::checks::Heard;
-use super::server::Place;
+use super::super::info::Facts;
+use super::server::{Place, Position};
 use crate::topology::{NodeId, Role};
+
+/// The last answer of a server.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) facts: Facts,
+    /// The same by numbers.
+    pub(super) at: Position,
+    pub(super) server: usize,
+    /// Its process and where it was.
+    pub(super) run: u32,
+    pub(super) place: Place,
+    /// When it was asked.
+    pub(super) when: Duration,
+}
 
 /// All nodes' pasts.
 #[derive(Debug, Default)]
