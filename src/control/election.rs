@@ -31,6 +31,8 @@ pub(super) struct Incumbent<'a> {
     pub(super) fate: Fate,
     /// Whom it calls its master now.
     pub(super) follows: Option<NodeId>,
+    /// It has not answered for longer than a failover takes that sentinels may have begun.
+    pub(super) gone: bool,
 }
 
 /// A node that says master.
@@ -113,6 +115,12 @@ pub(super) fn elect(
         {
             Some(node)
         }
+        // It is not coming back, and they have not agreed on another one than before: a promotion by hand came to nothing.
+        (Fate::Lost, Word::Most { node: Some(node), .. })
+            if incumbent.gone && others().any(|other| other.id == node) =>
+        {
+            Some(node)
+        }
         // The sentinels will say who is next.
         (_, Word::Most { .. }) => None,
         // It may have been adopted only because its own master was out of reach.
@@ -185,6 +193,7 @@ mod tests {
             line: &x,
             fate: Fate::Reigns,
             follows: None,
+            gone: false,
         });
         let old = candidate(0, &x, 0);
         assert_eq!(
@@ -205,6 +214,7 @@ mod tests {
             line: &x,
             fate: Fate::Lost,
             follows: None,
+            gone: false,
         });
         assert_eq!(elect(lost, &[candidate(2, &empty, 0)], Word::Silent), None);
         assert_eq!(
@@ -229,6 +239,7 @@ mod tests {
             line: &x,
             fate: Fate::Deposed,
             follows: None,
+            gone: false,
         });
         assert_eq!(
             elect(deposed, &[candidate(1, &z, 0)], Word::Silent),
@@ -245,6 +256,7 @@ mod tests {
             line: &x,
             fate: Fate::Reigns,
             follows: None,
+            gone: false,
         });
         assert_eq!(
             elect(reigning, &[candidate(0, &again, 0)], Word::Silent),
@@ -278,6 +290,7 @@ mod tests {
                 line,
                 fate: Fate::Reigns,
                 follows: None,
+                gone: false,
             })
         };
         assert_eq!(elect(reigning(&x), &[a, b], most(1, true)), Some(NodeId(1)));
@@ -298,9 +311,34 @@ mod tests {
             line: &y,
             fate: Fate::Reigns,
             follows: None,
+            gone: false,
         });
         assert_eq!(elect(new, &[old, successor], most(0, false)), Some(NodeId(2)));
         assert_eq!(elect(new, &[old, successor], most(0, true)), Some(NodeId(0)));
+    }
+
+    #[test]
+    fn one_that_was_replaced_by_hand_is_gone_back_to_when_its_successor_stays_away() {
+        let (x, y) = (line("X", None, 100), line("Y", Some("X"), 90));
+        let named = Word::Most {
+            node: Some(NodeId(0)),
+            late: false,
+        };
+        let old = Candidate {
+            deposed: true,
+            ..candidate(0, &x, 2)
+        };
+        for (gone, expected) in [(false, None), (true, Some(NodeId(0)))] {
+            let lost = Some(Incumbent {
+                id: NodeId(1),
+                line: &y,
+                fate: Fate::Lost,
+                follows: None,
+                gone,
+            });
+            assert_eq!(elect(lost, &[old], named), expected);
+            assert_eq!(elect(lost, &[old], Word::Silent), None, "nobody says so");
+        }
     }
 
     #[test]
@@ -311,6 +349,7 @@ mod tests {
             line: &x,
             fate: Fate::Lost,
             follows: None,
+            gone: false,
         });
         let followed = candidate(1, &z, 2);
         let most = Word::Most {

@@ -18,6 +18,9 @@ use crate::topology::{NodeId, Role};
 /// long each time that there was none.
 const FAILOVER_MOST: Duration = Duration::from_secs(4);
 
+/// A failover that sentinels have begun comes to an end in their `failover-timeout`, three minutes by default.
+const FAILOVER_ENDS: Duration = Duration::from_secs(200);
+
 /// What a sentinel said of a failover that it begins.
 #[derive(Debug, Clone, Copy)]
 struct Alarm {
@@ -43,6 +46,8 @@ pub(super) struct Reign {
     adopted: Option<(NodeId, Line)>,
     /// It is master now.
     reigns: bool,
+    /// Since when it has not answered.
+    lost: Option<Duration>,
     /// The sentinels' epoch when it was adopted.
     adopted_in: Option<(NodeId, u64)>,
     /// The latest epoch that a majority of them has reached.
@@ -71,6 +76,7 @@ impl Reign {
                 .map(|sentinels| Council::new(&sentinels.addresses)),
             adopted: None,
             reigns: false,
+            lost: None,
             adopted_in: None,
             epoch: 0,
             deposed: Vec::new(),
@@ -190,15 +196,20 @@ impl Reign {
             Some(since) if now.saturating_sub(since) < self.patience => members.unheard(),
             _ => 0,
         };
+        let fate = |id| match members.get(id).map(Member::role) {
+            Some(Role::Master) => Fate::Reigns,
+            Some(Role::Replica) => Fate::Deposed,
+            Some(Role::Unknown) | None => Fate::Lost,
+        };
+        let lost = self.adopted().is_some_and(|(id, _)| fate(id) == Fate::Lost);
+        self.lost = lost.then(|| self.lost.unwrap_or(now));
+        let gone = self.lost.is_some_and(|since| now > since + FAILOVER_ENDS);
         let incumbent = self.adopted().map(|(id, line)| Incumbent {
             id,
             line,
-            fate: match members.get(id).map(Member::role) {
-                Some(Role::Master) => Fate::Reigns,
-                Some(Role::Replica) => Fate::Deposed,
-                Some(Role::Unknown) | None => Fate::Lost,
-            },
+            fate: fate(id),
             follows: members.master_of(id),
+            gone,
         });
         let elected = election::elect(incumbent, &candidates, self.word(members), unheard);
         // A successor that restarts no longer tells whom it replaced.
