@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use support::{Ambassador, Flavor, Group, Reply, Sentinel, Server, eventually, wait_until};
 
-/// A failover takes seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A failover takes seconds, and the old master is told up to ten later.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn arguments(sentinels: &[Sentinel]) -> Vec<String> {
     let addresses = sentinels.iter().map(Sentinel::address);
