@@ -122,10 +122,13 @@ async def until(done):
 async def listeners(client, connect):
     """Five subscribers iterate over listen() in tasks; all of them get all of it in order, until they are told to stop."""
 
+    confirmed = asyncio.Semaphore(0)
+
     async def listen(subscriber):
         heard = []
         async for message in subscriber.listen():
             if message["type"] not in ("message", "pmessage"):
+                confirmed.release()
                 continue
             if message["data"] == b"stop":
                 return heard
@@ -137,6 +140,9 @@ async def listeners(client, connect):
     for subscriber in subscribers[3:]:
         await subscriber.psubscribe("aw:o*", "aw:t?o")
     tasks = [asyncio.create_task(listen(subscriber)) for subscriber in subscribers]
+    # The server counts a pattern once, whoever has it.
+    for _ in range(2 * len(subscribers)):
+        await asyncio.wait_for(confirmed.acquire(), SECONDS)
     await until(lambda: counted(client, 3, 2))
     receivers = [await client.publish("aw:one" if number % 2 else "aw:two", number) for number in range(30)]
     emit("listeners.receivers", receivers + [await client.publish("aw:one", "stop")])
