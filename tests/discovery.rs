@@ -151,6 +151,26 @@ fn any_node_leads_to_the_whole_group_replicas_of_replicas_too() {
 }
 
 #[test]
+fn a_group_that_speaks_ipv6_is_found_from_its_replica() {
+    for flavor in Flavor::ALL {
+        // The test asks it over IPv4.
+        let both = ["--bind", "127.0.0.1", "::1"];
+        let master = Server::start(flavor, &both);
+        let port = master.port().to_string();
+        let replica = Server::start(flavor, &[&both[..], &["--replicaof", "::1", &port]].concat());
+        wait_until(|| replica.info("replication")["master_link_status"] == "up");
+        let ambassador = Ambassador::start(&["--master", &format!("[::1]:{}", replica.port())]);
+        wait_for(
+            &ambassador,
+            &[format!("[::1]:{port}*"), format!("[::1]:{}", replica.port())],
+        );
+        let mut client = ambassador.client();
+        assert_eq!(client.command(&["SET", "a", "1"]), Reply::ok(), "{flavor}");
+        assert_eq!(master.command(&["GET", "a"]), Reply::bulk("1"), "{flavor}");
+    }
+}
+
+#[test]
 fn a_name_stands_for_all_its_addresses_and_they_come_and_go() {
     let group = Group::start(Flavor::Redis7, 2);
     let port = free_port();

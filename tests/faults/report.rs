@@ -90,9 +90,11 @@ impl Figures {
         };
         bar("errors on reads", self.reads.errors() + self.reads.in_doubt);
         bar("errors on writes other than INDOUBT", self.writes.errors());
+        // One whose connection a kill cut before EXEC is told that nothing of it ran.
+        let aborted = if is_planned { 0 } else { self.transactions.refused };
         bar(
             "errors on transactions other than INDOUBT",
-            self.transactions.errors(),
+            self.transactions.errors() - aborted,
         );
         if is_planned {
             bar("writes in doubt", self.writes.in_doubt);
@@ -113,8 +115,8 @@ impl Figures {
                 self.writes.in_doubt.saturating_sub(writes),
             );
             bar(
-                "transactions in doubt more than were under way",
-                self.transactions.in_doubt.saturating_sub(transactions),
+                "transactions in doubt or aborted more than were under way",
+                (self.transactions.in_doubt + aborted).saturating_sub(transactions),
             );
         }
         missed.extend(self.told_too_few());
