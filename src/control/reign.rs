@@ -171,11 +171,15 @@ impl Reign {
 
     /// Decides once. True when another node than before was adopted, or the same one with another history.
     fn elect_next(&mut self, members: &Members, now: Duration) -> bool {
-        // One that is away may be back at another address.
-        let reigns = self
+        let fate = self
             .adopted()
-            .and_then(|(id, _)| members.get(id))
-            .is_some_and(|member| member.role() == Role::Master);
+            .map(|(id, _)| match members.get(id).map(Member::role) {
+                Some(Role::Master) => Fate::Reigns,
+                Some(Role::Replica) => Fate::Deposed,
+                Some(Role::Unknown) | None => Fate::Lost,
+            });
+        // One that is away may be back at another address.
+        let reigns = fate == Some(Fate::Reigns);
         let candidates: Vec<Candidate<'_>> = members
             .iter()
             .filter_map(|(id, member)| Some((id, member, member.current()?)))
@@ -196,18 +200,13 @@ impl Reign {
             Some(since) if now.saturating_sub(since) < self.patience => members.unheard(),
             _ => 0,
         };
-        let fate = |id| match members.get(id).map(Member::role) {
-            Some(Role::Master) => Fate::Reigns,
-            Some(Role::Replica) => Fate::Deposed,
-            Some(Role::Unknown) | None => Fate::Lost,
-        };
-        let lost = self.adopted().is_some_and(|(id, _)| fate(id) == Fate::Lost);
+        let lost = fate == Some(Fate::Lost);
         self.lost = lost.then(|| self.lost.unwrap_or(now));
         let gone = self.lost.is_some_and(|since| now > since + FAILOVER_ENDS);
-        let incumbent = self.adopted().map(|(id, line)| Incumbent {
+        let incumbent = self.adopted().zip(fate).map(|((id, line), fate)| Incumbent {
             id,
             line,
-            fate: fate(id),
+            fate,
             follows: members.master_of(id),
             gone,
         });

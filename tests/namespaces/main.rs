@@ -142,16 +142,22 @@ fn a_replica_that_vanishes_costs_no_read_an_error_and_serves_again_when_it_is_ba
     readers.assert_unharmed();
 }
 
+/// A master alone, and a client that has written there once.
+fn one_master(net: &Net) -> (Vec<Host>, Ambassador, Client) {
+    let nodes = group(net, Flavor::Redis7, 0);
+    let ambassador = over(&nodes, "");
+    let mut client = ambassador.client();
+    client.set_timeout(PATIENCE);
+    assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1));
+    (nodes, ambassador, client)
+}
+
 #[test]
 fn a_write_on_its_way_to_a_master_that_vanished_is_in_doubt_when_the_kernel_gives_the_connection_up() {
     let Some(net) = Net::with_hosts(1) else {
         return;
     };
-    let nodes = group(&net, Flavor::Redis7, 0);
-    let ambassador = over(&nodes, "");
-    let mut client = ambassador.client();
-    client.set_timeout(PATIENCE);
-    assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1));
+    let (nodes, ambassador, mut client) = one_master(&net);
     let mut blocked = ambassador.client();
     blocked.set_timeout(PATIENCE);
     blocked.send(&["BLPOP", "none", "0"]);
@@ -182,11 +188,7 @@ fn a_write_on_a_connection_that_alone_goes_nowhere_is_in_doubt_and_the_next_one_
     let Some(net) = Net::with_hosts(1) else {
         return;
     };
-    let nodes = group(&net, Flavor::Redis7, 0);
-    let ambassador = over(&nodes, "");
-    let mut client = ambassador.client();
-    client.set_timeout(PATIENCE);
-    assert_eq!(client.command(&["INCR", "n"]), Reply::Integer(1));
+    let (nodes, ambassador, mut client) = one_master(&net);
     let list = nodes[0].command(&["CLIENT", "LIST"]).text();
     let line = list.lines().find(|line| line.contains("cmd=incr"));
     let address = line.and_then(|line| line.split(' ').find_map(|field| field.strip_prefix("addr=")));
